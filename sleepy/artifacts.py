@@ -1,0 +1,248 @@
+"""What passes between the stages. Frozen, and plain enough to be written as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256, in hex, of a JSON-able value with sorted keys: equal values have equal digests."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    """SHA-256, in hex, of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A koan or a training pair: a broken Rust program, and how a repair of it is judged.
+
+    `tests` are blocks of Rust statements, run in order inside a module that sees the program's private items; each
+    must finish. `level` is 1 (a one-token fix), 2 (a decision) or 3 (two places, or an obvious edit that breaks
+    behaviour). `skeleton` names the generator's program shape of a training pair: a split never parts one. `message`
+    is rustc's own for the broken program, as a prompt shows it; koans leave it empty and it is taken from the compiler.
+    """
+
+    id: str
+    family: str
+    pattern: str
+    level: int
+    code: str
+    edition: str
+    description: str
+    broken: str
+    fix: str
+    tests: tuple[str, ...]
+    skeleton: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class TaskSet:
+    """Tasks that belong together, under a name and a version; the digest covers every byte of every task."""
+
+    name: str
+    version: str
+    tasks: tuple[Task, ...]
+
+    @property
+    def digest(self) -> str:
+        return digest_of([asdict(task) for task in self.tasks])
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.tasks)
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One error of rustc's JSON output. `labels` are (line, text) with lines counted from 1."""
+
+    code: str
+    message: str
+    labels: tuple[tuple[int, str], ...]
+    helps: tuple[str, ...]
+    rendered: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """What the sandbox found about one program: `stage` is where it ended, "compile", "test" or "passed"."""
+
+    stage: str
+    detail: str
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return self.stage == "passed"
+
+    @property
+    def compiles(self) -> bool:
+        return self.stage != "compile"
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        return tuple(d.code for d in self.diagnostics)
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A model ready for use. `gguf` is the file an engine serves, `gguf_f16` the same weights as f16 GGUF,
+    `weights` a Hugging Face folder (f16 safetensors, tokenizer, chat template). `digest` identifies the source."""
+
+    name: str
+    gguf: Path
+    gguf_f16: Path
+    weights: Path
+    digest: str
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Training examples in the order they are drawn, and how many each named part gave."""
+
+    examples: tuple[Task, ...]
+    parts: dict[str, int]
+
+    @property
+    def digest(self) -> str:
+        return digest_of([asdict(task) for task in self.examples])
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A trained LoRA adapter: a PEFT folder, the digest of its weights, and its loss at every step."""
+
+    folder: Path
+    digest: str
+    base: str
+    losses: tuple[float, ...]
+    seconds: float
+    trainable: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class GgufFile:
+    """An exported model file (or adapter file) with its SHA-256 and size in bytes."""
+
+    path: Path
+    quantization: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What an engine is asked: chat messages, the beginning of the answer, and where to stop.
+
+    `copy_from` is text that the answer probably repeats (the broken program); engines may use it for speed only.
+    """
+
+    messages: tuple[dict[str, str], ...]
+    prefill: str
+    stop: tuple[str, ...]
+    copy_from: str = ""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """An engine's answer, without prefill and stop text. Tokens are counted by the engine."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try of a model at one task."""
+
+    text: str
+    program: str
+    stage: str
+    codes: tuple[str, ...]
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """A task's outcome: its attempts in order; passed when the last one did."""
+
+    task: str
+    family: str
+    pattern: str
+    level: int
+    passed: bool
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Results over a task set, in the set's order."""
+
+    tasks: str
+    tasks_digest: str
+    model: str
+    engine: str
+    results: tuple[Result, ...]
+    seconds: float
+
+    @property
+    def pass_rate(self) -> float:
+        return sum(r.passed for r in self.results) / len(self.results)
+
+    def by_family(self) -> dict[str, tuple[int, int]]:
+        """Family -> (passed, total), families in order of first appearance."""
+        out: dict[str, tuple[int, int]] = {}
+        for r in self.results:
+            passed, total = out.get(r.family, (0, 0))
+            out[r.family] = (passed + r.passed, total + 1)
+        return out
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two evaluations of the same tasks, paired task by task. `fixes` failed before and pass now."""
+
+    fixes: tuple[str, ...]
+    regressions: tuple[str, ...]
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+    detectable: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The gate's word on an adapter, and why."""
+
+    promoted: bool
+    reason: str
+    rule: str
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """Write dataclasses or dicts, one JSON object a line; the file appears whole or not at all."""
+    partial = path.with_name(path.name + ".part")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("w", encoding="utf-8") as stream:
+        for row in rows:
+            record = row if isinstance(row, dict) else asdict(row)
+            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+    partial.replace(path)

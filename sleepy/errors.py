@@ -1,0 +1,33 @@
+"""What can go wrong in a way that a user can mend.
+
+A `SleepyError` is shown as its message alone and ends the program with exit code 1. Its message says what was
+found, what was expected and what to do. A model's wrong answer is a result and never one of these.
+"""
+
+
+class SleepyError(Exception):
+    """Anything a user can mend: shown without a traceback unless `debug=true`."""
+
+
+class ConfigError(SleepyError):
+    """An option that is unknown, of the wrong type, out of range, or at odds with another."""
+
+
+class DataError(SleepyError):
+    """A koan, pair or record that cannot be read, or is not what it claims to be."""
+
+
+class ModelError(SleepyError):
+    """Weights that cannot be had, do not match their digest, or do not fit each other."""
+
+
+class SandboxError(SleepyError):
+    """The compiler or the sandbox itself is broken. Never scored as a failed koan."""
+
+
+class TrainingError(SleepyError):
+    """Training cannot go on: a loss that is not finite, no memory, nothing to train on."""
+
+
+class EngineError(SleepyError):
+    """The engine that generates text died or does not answer. Never scored as a failed koan."""
