@@ -1,0 +1,145 @@
+"""Statistics of two evaluations of the same tasks: what is chance, what is not, and what the task set cannot tell.
+
+Tasks are paired: only those whose outcome changed (the discordant ones: fixes and regressions) carry information
+about the difference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import zip_longest
+from statistics import NormalDist
+
+from sleepy.artifacts import Comparison, Scores
+from sleepy.errors import DataError
+
+
+def wilson(passed: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a pass rate, as fractions; (0, 1) where nothing was tried.
+
+    Source: E. B. Wilson, JASA 22 (1927), 209-212. It stays within [0, 1] and is sound for small totals.
+    """
+    if not 0 <= passed <= total:
+        raise ValueError(f"passed: found {passed} of {total}, expected 0 to {total}")
+    if total == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    rate, scale = passed / total, 1 + z * z / total
+    centre = (rate + z * z / (2 * total)) / scale
+    half = z / scale * math.sqrt(rate * (1 - rate) / total + z * z / (4 * total * total))
+    # The bounds are exactly 0 and 1 at the ends; rounding must not move them.
+    return (0.0 if passed == 0 else centre - half), (1.0 if passed == total else centre + half)
+
+
+def mcnemar_exact(fixes: int, regressions: int) -> float:
+    """Two-sided p of McNemar's exact test: were fixes and regressions equally likely?
+
+    Given that a task changed, a fix has probability 1/2 under the null, so that p is a binomial test's; 1 where
+    nothing changed. Source: Q. McNemar, Psychometrika 12 (1947), 153-157, in its exact form.
+    """
+    from scipy.stats import binomtest
+
+    changed = fixes + regressions
+    return float(binomtest(fixes, changed, 0.5).pvalue) if changed else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values corrected for their number, in the given order. Source: S. Holm, Scand. J. Stat. 6 (1979), 65-70."""
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+def bootstrap_difference(before: Sequence[bool], after: Sequence[bool], resamples: int = 10_000,
+                         seed: int = 0) -> tuple[float, float]:
+    """95 % percentile interval of the difference of pass rates (after - before, as fractions), tasks drawn in pairs.
+
+    Drawing n pairs with replacement and counting fixes and regressions is a multinomial draw from the observed
+    frequencies, which is what is drawn here. The interval only knows changes that happened: with few changed tasks
+    it is too narrow (none: it is a point), and the exact p is the better guide. Source: B. Efron and R. J.
+    Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
+    """
+    import numpy as np
+
+    n = len(before)
+    if n == 0 or n != len(after):
+        raise ValueError(f"outcomes: found {n} before and {len(after)} after, expected as many, and at least one")
+    fixes = sum(a and not b for b, a in zip(before, after, strict=True))
+    regressions = sum(b and not a for b, a in zip(before, after, strict=True))
+    rates = [fixes / n, regressions / n, (n - fixes - regressions) / n]
+    counts = np.random.default_rng(seed).multinomial(n, rates, size=resamples)
+    low, high = np.quantile((counts[:, 0] - counts[:, 1]) / n, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def detectable(n: int, discordant: int, alpha: float = 0.05, power: float = 0.8) -> float:
+    """The smallest true gain in pass rate (a fraction) that n paired tasks would show with p < alpha, in a share
+    `power` of all experiments; infinite where not even a gain on every task would do (n < 6 at alpha 0.05).
+
+    A task changes with probability c, and a changed one is a fix with probability q = (1 + d / c) / 2, so that d is
+    the gain. c is estimated as discordant / n, and is d itself where d is larger: all changes are then fixes. With
+    few or no changed tasks this is therefore the most favourable case. The number of changed tasks is binomial
+    (n, c), the fixes among m of them binomial (m, q), and the power is the sum over m of the chance that McNemar's
+    exact test shows a gain. It grows with d; its root is found to 1e-6. By symmetry the same holds for a loss.
+    Source of the unconditional exact power: S. W. Duffy, Biometrics 40 (1984), 1005-1015.
+    """
+    import numpy as np
+    from scipy.optimize import brentq
+    from scipy.stats import binom
+
+    changed = np.arange(n + 1)
+    needed = binom.isf(alpha / 2, changed, 0.5) + 1  # fewest fixes with P(at least so many) <= alpha / 2
+    needed += 2 * binom.sf(needed - 1, changed, 0.5) >= alpha
+
+    def excess(gain: float) -> float:
+        rate = max(discordant / n, gain)
+        fix = (1 + gain / rate) / 2 if rate else 0.5
+        return float(binom.pmf(changed, n, rate) @ binom.sf(needed - 1, changed, fix)) - power
+
+    return float(brentq(excess, 0.0, 1.0, xtol=1e-6)) if excess(1.0) >= 0 else math.inf
+
+
+def compare(before: Scores, after: Scores) -> Comparison:
+    """Pair two evaluations task by task. DataError where they are not of the same tasks in the same order."""
+    digests = f"task set digests: before {before.tasks_digest}, after {after.tasks_digest}"
+    todo = "evaluate both on one task set"
+    for place, (b, a) in enumerate(zip_longest(before.results, after.results), start=1):
+        if b is None or a is None or b.task != a.task:
+            found = [f"task {r.task!r}" if r else "no task" for r in (b, a)]
+            raise DataError(f"the evaluations differ at place {place}: found {found[0]} before and {found[1]} after, "
+                            f"expected the same tasks in the same order ({digests}); {todo}")
+    if before.tasks_digest != after.tasks_digest:
+        raise DataError(f"the evaluations name the same tasks, but the tasks' contents differ ({digests}); {todo}")
+    if not before.results:
+        raise DataError(f"the evaluations hold no tasks ({digests}): nothing to compare; choose a task set with tasks")
+    pairs = list(zip(before.results, after.results, strict=True))
+    fixes = tuple(a.task for b, a in pairs if a.passed and not b.passed)
+    regressions = tuple(a.task for b, a in pairs if b.passed and not a.passed)
+    return Comparison(
+        fixes=fixes,
+        regressions=regressions,
+        difference=(len(fixes) - len(regressions)) / len(pairs),
+        interval=bootstrap_difference([b.passed for b, _ in pairs], [a.passed for _, a in pairs]),
+        p_value=mcnemar_exact(len(fixes), len(regressions)),
+        detectable=detectable(len(pairs), len(fixes) + len(regressions)),
+    )
+
+
+def changes_by_family(comparison: Comparison, scores: Scores) -> dict[str, tuple[int, int]]:
+    """Family -> (fixes, regressions), families in order of first appearance. Either evaluation's scores will do."""
+    fixes, regressions = set(comparison.fixes), set(comparison.regressions)
+    out: dict[str, tuple[int, int]] = {}
+    for r in scores.results:
+        gained, lost = out.get(r.family, (0, 0))
+        out[r.family] = (gained + (r.task in fixes), lost + (r.task in regressions))
+    return out
+
+
+def p_text(p: float) -> str:
+    """A p value for a reader: "p = 0.73", "p = 0.0078", "p < 0.001"."""
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p = {p:.2f}" if p >= 0.1 else f"p = {p:.4f}"

@@ -1,0 +1,44 @@
+"""The default gate: promote what does no harm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sleepy.artifacts import Comparison, Scores, Verdict
+from sleepy.evaluate.stats import changes_by_family, holm, mcnemar_exact, p_text
+from sleepy.gate._rule import changes, verdict
+from sleepy.schema import ranged
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoLoss:
+    """Promote when the pass rate is not below the baseline's and no family lost significantly.
+
+    A pass rate that is not below the baseline's rules out a significant loss over all tasks, but a gain in one family
+    may hide a loss in another. So each family has its own exact McNemar test (two-sided), Holm-corrected for the
+    number of families. Its power is that of a family: with five families at alpha 0.05 it takes 8 regressions and no
+    fix in one family, with seven families 9; smaller losses only count in the total.
+
+    alpha: level of significance of the families' tests together, above 0 and below 1.
+    """
+
+    alpha: float = ranged(0.05, above=0.0, below=1.0)
+
+    def decide(self, comparison: Comparison, before: Scores, after: Scores) -> Verdict:
+        """The verdict on the model that `after` is about; `comparison` is `compare(before, after)`."""
+        lost = self._lost(comparison, before)
+        not_below = after.pass_rate >= before.pass_rate
+        if not not_below:
+            why = "below the baseline"
+        elif lost:
+            why = "not below the baseline, but significant loss in " + ", ".join(lost)
+        else:
+            why = "not below the baseline, no significant loss in any family"
+        return verdict("no_loss", not_below and not lost, why, comparison, before, after)
+
+    def _lost(self, comparison: Comparison, before: Scores) -> list[str]:
+        families = changes_by_family(comparison, before)
+        corrected = holm([mcnemar_exact(*counts) for counts in families.values()])
+        return [f"{family} ({changes(fixes, regressions)}, corrected {p_text(p)})"
+                for (family, (fixes, regressions)), p in zip(families.items(), corrected, strict=True)
+                if regressions > fixes and p < self.alpha]

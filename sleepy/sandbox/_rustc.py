@@ -1,0 +1,111 @@
+"""rustc, called directly: where it is, what it says, and the source that carries a koan's hidden tests."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import secrets
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sleepy.artifacts import Diagnostic
+from sleepy.errors import SandboxError
+
+OLDEST = (1, 85)  # the first with edition 2024
+FLAGS = ("--error-format=json", "-Cdebuginfo=0", "--crate-name", "koan")
+SHOWN_AS = "main.rs"  # rustc calls a program that came on stdin <anon>
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A rustc with its sysroot. `version` is the whole of `rustc -vV`: it is part of every verdict's key."""
+
+    sysroot: Path
+    version: str
+
+
+@functools.cache
+def toolchain() -> Toolchain:
+    """The rustc on PATH (rustup's shim resolved). Raises SandboxError when there is none or it is too old."""
+    if shutil.which("rustc") is None:
+        raise SandboxError("no rustc on PATH. Run `bash setup.sh`, or install rustc 1.85 or newer (rustup.rs)")
+    sysroot = Path(_ask(["rustc", "--print", "sysroot"]))
+    version = _ask([str(sysroot / "bin" / "rustc"), "-vV"])
+    number = tuple(int(part) for part in version.split()[1].split("-")[0].split(".")[:2])
+    if number < OLDEST:
+        raise SandboxError(f"found {version.splitlines()[0]}, expected 1.85 or newer (edition 2024). Update it")
+    return Toolchain(sysroot, version)
+
+
+def _ask(argv: list[str]) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    if done.returncode:
+        raise SandboxError(f"`{' '.join(argv)}` failed: {done.stderr.strip() or done.returncode}")
+    return done.stdout.strip()
+
+
+def with_tests(program: str, tests: tuple[str, ...]) -> tuple[str, str, list[str]]:
+    """The program with its hidden tests at the end: (source, path of the test, the evidence it must print).
+
+    After each block the harness prints a nonce of its own, drawn anew for every build and present only in the source
+    that goes to rustc on stdin and in a binary that its own process may not read. So neither `exit(0)` nor printed
+    text can look like a pass. Asserting macros are imported by path: a program that redefines one does not compile.
+    """
+    module, report = f"h{secrets.token_hex(8)}", f"r{secrets.token_hex(8)}"
+    nonces = [secrets.token_hex(16) for _ in tests]
+    blocks = "".join(f"        {{\n{block}\n        }}\n        {report}(\"{nonce}\");\n"
+                     for block, nonce in zip(tests, nonces, strict=True))
+    harness = f"""
+#[cfg(test)]
+#[allow(warnings)]
+mod {module} {{
+    use super::*;
+    use ::core::{{assert, assert_eq, assert_ne}};
+    fn {report}(nonce: &str) {{
+        let mut out = ::std::io::stdout();
+        ::std::io::Write::write_all(&mut out, ::std::format!("\\n{{nonce}}\\n").as_bytes()).unwrap();
+        ::std::io::Write::flush(&mut out).unwrap();
+    }}
+    #[test]
+    fn hidden() {{
+{blocks}    }}
+}}
+"""
+    return program + "\n" + harness, f"{module}::hidden", nonces
+
+
+def parse_diagnostics(stderr: bytes) -> tuple[Diagnostic, ...]:
+    """The errors (not warnings) among rustc's JSON lines, in order, without the closing summary."""
+    found = []
+    for line in stderr.splitlines():
+        if not line.startswith(b"{"):
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:  # cut off where the compiler was killed
+            continue
+        if record.get("level", "").startswith("error") and not record["message"].startswith("aborting due to"):
+            found.append(_diagnostic(record))
+    return tuple(found)
+
+
+def _diagnostic(record: dict[str, Any]) -> Diagnostic:
+    labels = []
+    for span in sorted(record["spans"], key=lambda s: not s["is_primary"]):
+        while span.get("expansion") and span["file_name"] != "<anon>":  # inside a macro of std: the place of its use
+            span = {**span["expansion"]["span"], "label": span["label"], "is_primary": span["is_primary"]}
+        if span["file_name"] == "<anon>" and (span["label"] or span["is_primary"]):
+            labels.append((span["line_start"], span["label"] or ""))
+    helps = tuple(child["message"] for child in record["children"] if child["level"] == "help")
+    rendered = (record["rendered"] or "").replace("<anon>", SHOWN_AS)
+    code = (record["code"] or {}).get("code", "")
+    return Diagnostic(code, record["message"], tuple(dict.fromkeys(labels)), helps, rendered)
+
+
+def clean_environment() -> dict[str, str]:
+    """The few variables that rustc and a koan's program need; nothing of the user's."""
+    return {"PATH": os.defpath, "LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "2", "RUST_BACKTRACE": "0"}

@@ -1,0 +1,184 @@
+"""What every sandbox does: build a program, run its hidden tests, and say where it ended."""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sleepy.artifacts import Check, digest_of
+from sleepy.errors import SandboxError
+from sleepy.sandbox._cache import VerdictCache
+from sleepy.sandbox._process import Finished, run_limited
+from sleepy.sandbox._rustc import FLAGS, parse_diagnostics, toolchain, with_tests
+from sleepy.schema import ranged
+
+_CHECK_VERSION = 1  # raise it when the meaning of a verdict changes
+_SIGNALS = {4: "illegal instruction", 6: "abort", 9: "CPU time or memory used up", 11: "stack overflow or bad memory access",
+            24: "CPU time used up", 25: "file too large"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one process may use: CPU seconds, address space in MiB, processes, and MiB a file."""
+
+    cpu_seconds: int
+    memory_mb: int
+    processes: int
+    file_mb: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sandbox:
+    """Limits shared by all sandboxes.
+
+    compile_cpu_seconds: CPU time of rustc for one program, in seconds (1 to 600).
+    compile_memory_mb: address space of rustc, in MiB (at least 512).
+    run_cpu_seconds: CPU time of the program under test, in seconds (1 to 600).
+    run_memory_mb: address space of the program under test, in MiB (at least 64).
+    processes: processes and threads the program under test may have (1 to 4096).
+    file_mb: size of a file it may write, in MiB (at least 1).
+    output_kb: output read before it is ended, in KiB (at least 16).
+    """
+
+    compile_cpu_seconds: int = ranged(10, at_least=1, at_most=600)
+    compile_memory_mb: int = ranged(4096, at_least=512)
+    run_cpu_seconds: int = ranged(2, at_least=1, at_most=600)
+    run_memory_mb: int = ranged(1024, at_least=64)
+    processes: int = ranged(64, at_least=1, at_most=4096)
+    file_mb: int = ranged(64, at_least=1)
+    output_kb: int = ranged(256, at_least=16)
+
+    def command(self, argv: list[str], limits: Limits, *, writable: Path | None = None,
+                program: Path | None = None) -> list[str]:
+        """`argv` wrapped so that it runs isolated: `writable` is a folder it may write, seen as /out; `program` is the
+        one file it may execute but not read, seen as /program. Each sandbox overrides this."""
+        raise NotImplementedError
+
+    def environment(self) -> dict[str, str]:
+        """Environment of everything that runs inside."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def _compiler(self) -> str:
+        return str(toolchain().sysroot / "bin" / "rustc")
+
+    def open(self, cache: Path) -> Checker:
+        """A checker with its verdict cache in the folder `cache`. Raises SandboxError when the sandbox or the compiler
+        do not work: a program that must pass is checked first."""
+        checker = Checker(self, VerdictCache(cache / "verdicts.sqlite"))
+        proof = checker.build_and_run("pub fn answer() -> u32 { 42 }", ("assert_eq!(answer(), 42);",), "2021")
+        if not proof.passed:
+            detail = "\n".join(d.rendered for d in proof.diagnostics) or proof.detail
+            raise SandboxError(f"a program that must pass does not pass in {type(self).__name__}: {detail}")
+        return checker
+
+
+class Checker:
+    """Checks programs in one sandbox, in parallel, each verdict once."""
+
+    def __init__(self, sandbox: Sandbox, cache: VerdictCache) -> None:
+        self.sandbox = sandbox
+        self.cache = cache
+        self.identity = digest_of([_CHECK_VERSION, type(sandbox).__name__, asdict(sandbox), FLAGS, toolchain().version])
+
+    def check(self, program: str, tests: tuple[str, ...], edition: str) -> Check:
+        """Compile `program` as a library crate (a `main` is allowed and ignored), then build and run its tests.
+
+        Without tests a program that compiles has passed. Verdicts that hang on the machine's load are not cached.
+        """
+        key = digest_of([self.identity, program, tests, edition])
+        known = self.cache.get(key)
+        if known is not None:
+            return known
+        check = self.build_and_run(program, tests, edition)
+        if not check.detail.startswith("wall clock"):
+            self.cache.put(key, check)
+        return check
+
+    def check_all(self, jobs: Sequence[tuple[str, tuple[str, ...], str]],
+                  done: Callable[[], object] = lambda: None) -> list[Check]:
+        """`check` for each (program, tests, edition), on all cores, in order; `done` is called after each."""
+        def one(job: tuple[str, tuple[str, ...], str]) -> Check:
+            result = self.check(*job)
+            done()
+            return result
+
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            return list(pool.map(one, jobs))
+
+    def build_and_run(self, program: str, tests: tuple[str, ...], edition: str) -> Check:
+        """`check` without the cache."""
+        with tempfile.TemporaryDirectory(prefix="sleepy-") as name:
+            folder = Path(name)
+            folder.chmod(0o777)  # as root the sandbox writes as nobody
+            built = self._compile(program, edition, ["--crate-type=lib", "--emit=metadata"], folder)
+            failed = self._failed("compile", built)
+            if failed or not tests:
+                return failed or Check("passed", "compiles; it has no tests")
+            source, path, nonces = with_tests(program, tests)
+            built = self._compile(source, edition, ["--test"], folder)
+            failed = self._failed("test", built)
+            if failed:
+                return failed
+            binary = folder / "koan"
+            binary.chmod(0o111)
+            return self._judge(self._run(binary, path), nonces)
+
+    def _compile(self, source: str, edition: str, kind: list[str], folder: Path) -> Finished:
+        box = self.sandbox
+        limits = Limits(box.compile_cpu_seconds, box.compile_memory_mb, 256, 512)
+        argv = [box._compiler, "--edition", edition, *FLAGS, *kind, "-o", "/out/koan" if "--test" in kind else "/out/koan.rmeta", "-"]
+        return self._start(box.command(argv, limits, writable=folder), 8 << 20, source.encode(), box.compile_cpu_seconds)
+
+    def _run(self, binary: Path, path: str) -> Finished:
+        box = self.sandbox
+        limits = Limits(box.run_cpu_seconds, box.run_memory_mb, box.processes, box.file_mb)
+        argv = ["/program", "--exact", path, "--nocapture", "--test-threads=1"]
+        return self._start(box.command(argv, limits, program=binary), box.output_kb << 10, b"", box.run_cpu_seconds)
+
+    def _start(self, argv: list[str], output_bytes: int, stdin: bytes, cpu_seconds: int) -> Finished:
+        done = run_limited(argv, stdin=stdin, env=self.sandbox.environment(), wall_seconds=10.0 * cpu_seconds,
+                           output_bytes=output_bytes)
+        if done.stderr.startswith((b"bwrap:", b"setpriv:", b"prlimit:")) and done.returncode in (1, 126, 127):
+            raise SandboxError(f"the sandbox does not start: {done.stderr.decode(errors='replace').strip()}")
+        if b"No space left on device" in done.stderr and done.returncode:
+            raise SandboxError("no disk space left for the compiler's output. Free some and run the same command again")
+        return done
+
+    def _failed(self, stage: str, done: Finished) -> Check | None:
+        """The check of a program that did not build, or None."""
+        if done.ended == "wall":
+            return Check(stage, "wall clock: rustc did not end in time")
+        if done.ended == "output":
+            return Check(stage, "rustc printed more than 8 MiB")
+        if done.returncode == 0:
+            return None
+        diagnostics = parse_diagnostics(done.stderr)
+        if diagnostics:
+            return Check(stage, diagnostics[0].message, diagnostics)
+        return Check(stage, f"rustc ended without a message: {_reason(done.returncode)}")
+
+    def _judge(self, done: Finished, nonces: list[str]) -> Check:
+        """Passed only with every block's nonce on a line of its own, in order, and exit code 0."""
+        if done.ended == "wall":
+            return Check("test", "wall clock: the tests did not end in time")
+        if done.ended == "output":
+            return Check("test", f"printed more than {self.sandbox.output_kb} KiB")
+        lines = done.stdout.decode(errors="replace").splitlines()
+        seen = [line for line in lines if line in nonces]
+        if seen == nonces and done.returncode == 0:
+            return Check("passed", f"{len(nonces)} test blocks passed")
+        panics = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
+        why = _reason(done.returncode) if done.returncode > 128 else " ".join(panics[-4:])[:500]
+        return Check("test", f"{len(seen)} of {len(nonces)} test blocks passed; {why or 'it ended early'}")
+
+
+def _reason(code: int) -> str:
+    if code > 128:
+        return f"signal {code - 128} ({_SIGNALS.get(code - 128, 'killed')})"
+    return f"exit code {code}"

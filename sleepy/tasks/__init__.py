@@ -1,0 +1,1 @@
+"""Koans: read, proved by rustc, audited, frozen."""

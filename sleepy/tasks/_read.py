@@ -1,0 +1,67 @@
+"""Tasks from JSONL. A line that cannot be used is named, with its number, what was found and what was expected."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from sleepy.artifacts import Task
+from sleepy.errors import DataError
+
+EDITIONS = ("2018", "2021", "2024")
+_FIELDS = {f.name: f for f in fields(Task)}
+_REQUIRED = [name for name, f in _FIELDS.items() if f.default is MISSING]
+
+
+def read_tasks(path: Path) -> tuple[Task, ...]:
+    """Every task of a JSONL file, in order. Raises DataError that names the file and each line that is wrong."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 JSONL ({error})") from error
+    found: list[Task] = []
+    problems: list[str] = []
+    first: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            task = _task(json.loads(line))
+        except json.JSONDecodeError as error:
+            problems.append(f"{path}:{number}: not JSON: {error.msg} at column {error.colno}")
+            continue
+        except ValueError as error:
+            problems.append(f"{path}:{number}: {error}")
+            continue
+        if task.id in first:
+            problems.append(f"{path}:{number}: id {task.id!r} stands on line {first[task.id]} already")
+        first.setdefault(task.id, number)
+        found.append(task)
+    if problems:
+        raise DataError("\n".join(problems))
+    if not found:
+        raise DataError(f"{path}: found no task, expected one JSON object a line")
+    return tuple(found)
+
+
+def _task(record: Any) -> Task:
+    if not isinstance(record, dict):
+        raise ValueError(f"found {type(record).__name__}, expected an object with {', '.join(_REQUIRED)}")
+    missing = [name for name in _REQUIRED if name not in record]
+    unknown = [name for name in record if name not in _FIELDS]
+    if missing or unknown:
+        parts = [f"missing {', '.join(missing)}"] if missing else []
+        parts += [f"unknown {', '.join(unknown)}"] if unknown else []
+        raise ValueError(f"{'; '.join(parts)}; expected the fields {', '.join(_FIELDS)}")
+    for name, value in record.items():
+        good = (isinstance(value, int) and value in (1, 2, 3) if name == "level" else
+                isinstance(value, list) and all(isinstance(v, str) and v.strip() for v in value) if name == "tests" else
+                value in EDITIONS if name == "edition" else
+                isinstance(value, str) and bool(value.strip() or _FIELDS[name].default is not MISSING))
+        if not good:
+            wanted = {"level": "1, 2 or 3", "tests": "a list of Rust statements",
+                      "edition": f"one of {', '.join(EDITIONS)}"}.get(name, "a text")
+            raise ValueError(f"{name}: found {value!r}, expected {wanted}")
+    return Task(**{**record, "tests": tuple(record["tests"])})
