@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,17 @@ class Prompt:
     prefill: str
     stop: tuple[str, ...]
     copy_from: str = ""
+    max_tokens: int = 512
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model as an engine takes it: the GGUF file, the same weights as a Hugging Face folder, and their digest."""
+
+    name: str
+    gguf: Path
+    weights: Path
+    digest: str
 
 
 @dataclass(frozen=True)

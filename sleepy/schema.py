@@ -6,7 +6,7 @@ config is composed, and what `ranged`, `choice` and a `problems()` method say is
 
 from __future__ import annotations
 
-from dataclasses import MISSING, field, fields
+from dataclasses import field, fields
 from typing import Any
 
 

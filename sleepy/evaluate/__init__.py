@@ -1,1 +1,1 @@
-"""Run a model over a task set, and compare two such evaluations with honest statistics."""
+"""Scores of a model on a task set, and what can be said about two of them."""

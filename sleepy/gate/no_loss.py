@@ -16,8 +16,8 @@ class NoLoss:
 
     A pass rate that is not below the baseline's rules out a significant loss over all tasks, but a gain in one family
     may hide a loss in another. So each family has its own exact McNemar test (two-sided), Holm-corrected for the
-    number of families. Its power is that of a family: with five families at alpha 0.05 it takes 8 regressions and no
-    fix in one family, with seven families 9; smaller losses only count in the total.
+    number of families. It sees only what a family's size lets it see: at alpha 0.05 it takes up to 8 regressions and
+    no fix in one of five families, up to 9 in one of seven. Smaller losses only count in the total.
 
     alpha: level of significance of the families' tests together, above 0 and below 1.
     """

@@ -7,6 +7,7 @@ says, a symbol or a position says too.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,20 +28,22 @@ WIDEST = 45  # cells in a line of the grid
 def learning_curve(losses: Sequence[float]) -> Figure:
     """Loss at every step as dots, and their centred running mean where there are steps enough for one."""
     figure, axes = _figure(7.2, 3.6)
-    steps = range(1, len(losses) + 1)
-    few = len(losses) < MIN_SMOOTHED
-    axes.plot(steps, losses, "o-" if few else "o", color=GREY, markersize=6 if few else 3, linewidth=1,
+    n = len(losses)
+    few = n < MIN_SMOOTHED
+    axes.plot(range(1, n + 1), losses, "o-" if few else "o", color=GREY, markersize=6 if few else 3, linewidth=1,
               label="loss of the step's batch", gid="losses")
     if not few:
-        half = max(2, len(losses) // 20)
-        axes.plot(steps, running_mean(losses, half), color=BLUE, linewidth=2, gid="smoothed",
+        half = max(2, n // 20)
+        axes.plot(range(1 + half, n + 1 - half), running_mean(losses, half), color=BLUE, linewidth=2, gid="smoothed",
                   label=f"running mean of {2 * half + 1} steps")
-    axes.set_title(f"Training loss, {len(losses)} step{'' if len(losses) == 1 else 's'}"
-                   + (" (too few to show a trend)" if few else ""), loc="left", color=INK)
+    axes.set_title(f"Training loss, {n} step{'' if n == 1 else 's'}" + (" (too few to smooth)" if few else ""),
+                   loc="left", color=INK)
     axes.set_xlabel("step")
-    axes.set_ylabel("loss (nats a token)")
+    axes.set_ylabel("loss")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_xlim(0.5, len(losses) + 0.5)
+    if few:
+        axes.set_xticks(range(1, n + 1))
+    axes.set_xlim(0.5 - 0.01 * n, 0.5 + 1.01 * n)
     if min(losses) >= 0:
         axes.set_ylim(0, 1.08 * max(losses) or 1)
     axes.grid(axis="y", color="#E3E6E9")
@@ -49,13 +52,9 @@ def learning_curve(losses: Sequence[float]) -> Figure:
 
 
 def running_mean(values: Sequence[float], half: int) -> list[float]:
-    """Mean of each value and its up to `half` neighbours on either side, as many on both: the ends stay honest."""
-    out = []
-    for i in range(len(values)):
-        reach = min(half, i, len(values) - 1 - i)
-        window = values[i - reach:i + reach + 1]
-        out.append(sum(window) / len(window))
-    return out
+    """Mean of each value and its `half` neighbours on either side; the `half` values at both ends have none."""
+    width = 2 * half + 1
+    return [sum(values[i:i + width]) / width for i in range(len(values) - width + 1)]
 
 
 def families(rows: Sequence[Row]) -> Figure:
@@ -69,7 +68,7 @@ def families(rows: Sequence[Row]) -> Figure:
         axes.barh(places, rates, 0.36, color=colour, label=label)
         axes.errorbar(rates, places, xerr=[[x - 100 * low for x, (low, _) in zip(rates, bounds, strict=True)],
                                            [100 * high - x for x, (_, high) in zip(rates, bounds, strict=True)]],
-                      fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
+                      fmt="none", ecolor=INK, elinewidth=1.2, capsize=3, clip_on=False)
         for place, k, row in zip(places, counts, rows, strict=True):
             axes.annotate(f"{k}/{row.total}", (1.01, place), xycoords=("axes fraction", "data"), va="center",
                           fontsize=8, color=INK)
@@ -80,6 +79,7 @@ def families(rows: Sequence[Row]) -> Figure:
     axes.set_xlabel("passed, %, with Wilson 95 % intervals")
     axes.set_title("Pass rates by family", loc="left", color=INK)
     axes.grid(axis="x", color="#E3E6E9")
+    axes.set_axisbelow(True)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
@@ -99,7 +99,7 @@ OUTCOMES = {
     "both": ("passed before and after", "#C9CED3", "#C9CED3", "", INK),
     "neither": ("failed before and after", "white", "#B4BABF", "", INK),
     "gained": ("gained", BLUE, BLUE, "+", "white"),
-    "lost": ("lost", VERMILION, VERMILION, "×", "white"),
+    "lost": ("lost", VERMILION, VERMILION, "−", "white"),
 }
 
 
@@ -143,46 +143,52 @@ def layout(before: Scores, after: Scores) -> Grid:
 
 def koans(before: Scores, after: Scores) -> Figure:
     """Every task's outcome against the baseline, as laid out by `layout`, with a legend that counts."""
+    from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
     grid = layout(before, after)
-    width, height = sum(w for _, w in grid.levels.values()), sum(h for _, h in grid.lines.values())
     gap = 0.6  # between levels, in cells
 
     def x_of(column: int) -> float:
-        return column + gap * sum(start <= column for start, _ in grid.levels.values())
+        return column + gap * (sum(start <= column for start, _ in grid.levels.values()) - 1)
 
-    size = min(0.42, 8.0 / width)  # inches a cell
-    figure, axes = _figure(3.4 + size * (width + gap * len(grid.levels)), 1.3 + size * 1.12 * (height + 1))
+    width = x_of(sum(wide for _, wide in grid.levels.values()) - 1) + 1
+    height = sum(high for _, high in grid.lines.values())
+    size = min(0.42, 9.0 / width)  # inches a cell
+    left = 0.3 + 0.085 * max(map(len, grid.lines))
+    counts = {family: f"{passed} → {after.by_family()[family][0]} of {total}"
+              for family, (passed, total) in before.by_family().items()}
+    right = 0.3 + 0.085 * max(map(len, counts.values()))
+    total = max(left + size * width + right, 7.9), size * height + 1.3
+    figure = Figure(total)
+    axes = figure.add_axes((left / total[0], 0.55 / total[1], size * width / total[0], size * height / total[1]))
+    axes.set_axis_off()
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
     for cell in grid.cells:
         _, fill, edge, symbol, ink = OUTCOMES[cell.outcome]
         x = x_of(cell.column)
         axes.add_patch(Rectangle((x + 0.06, cell.line + 0.06), 0.88, 0.88, facecolor=fill, edgecolor=edge,
-                                 linewidth=1, gid=cell.outcome))
-        axes.text(x + 0.5, cell.line + 0.5, symbol, ha="center", va="center_baseline", color=ink, fontweight="bold",
-                  fontsize=52 * size)
+                                 gid=cell.outcome))
+        if symbol:
+            axes.text(x + 0.5, cell.line + 0.5, symbol, ha="center", va="center_baseline", color=ink,
+                      fontweight="bold", fontsize=52 * size)
     for level, (start, wide) in grid.levels.items():
-        axes.text((x_of(start) + x_of(start + wide - 1) + 1) / 2, -0.25, f"level {level}", ha="center", va="bottom",
-                  color=INK)
-    passed_after = after.by_family()
+        axes.text((x_of(start) + x_of(start + wide - 1) + 1) / 2, -0.12, f"level {level}", ha="center", color=INK)
     for family, (line, high) in grid.lines.items():
-        passed, total = before.by_family()[family]
-        axes.annotate(f"{passed} → {passed_after[family][0]} of {total}", (1.01, line + high / 2),
-                      xycoords=("axes fraction", "data"), va="center", fontsize=9, color=INK)
+        beside = {"va": "center", "color": INK, "textcoords": "offset points", "annotation_clip": False}
+        axes.annotate(family, (0, line + high / 2), (-7, 0), ha="right", **beside)
+        axes.annotate(counts[family], (width, line + high / 2), (7, 0), **beside)
         if line:
-            axes.axhline(line, color="#E3E6E9", linewidth=0.8, zorder=0)
-    axes.set_yticks([line + high / 2 for line, high in grid.lines.values()], list(grid.lines))
-    axes.set_xticks([])
-    axes.tick_params(length=0)
-    axes.set_xlim(gap, x_of(width - 1) + 1)
-    axes.set_ylim(height, 0)
-    axes.set_aspect("equal")
-    axes.spines[:].set_visible(False)
-    figure.suptitle(f"{len(grid.cells)} koans, baseline against trained", ha="left", x=0.02, color=INK)
-    counts = {word: sum(c.outcome == word for c in grid.cells) for word in OUTCOMES}
-    figure.legend([Rectangle((0, 0), 1, 1, facecolor=fill, edgecolor=edge) for _, fill, edge, _, _ in OUTCOMES.values()],
-                  [f"{symbol} {words}: {counts[word]}".strip() for word, (words, _, _, symbol, _) in OUTCOMES.items()],
-                  loc="outside lower center", ncols=4, frameon=False)
+            axes.axhline(line, color=GREY, linewidth=1, zorder=0)
+    n = len(grid.cells)
+    figure.text(0.15 / total[0], 1 - 0.3 / total[1], f"{n} koan{'' if n == 1 else 's'}, baseline against trained",
+                color=INK, fontsize=12)
+    outcomes = Counter(cell.outcome for cell in grid.cells)
+    figure.legend(
+        [Rectangle((0, 0), 1, 1, facecolor=fill, edgecolor=edge) for _, fill, edge, _, _ in OUTCOMES.values()],
+        [f"{symbol} {words}: {outcomes[word]}".strip() for word, (words, _, _, symbol, _) in OUTCOMES.items()],
+        loc="lower center", ncols=4, frameon=False)
     return figure
 
 

@@ -117,4 +117,5 @@ def limits(run: RunSummary) -> str:
             f"{100 * c.detectable:.1f} points to be noticed (p < 0.05) in 80 % of all experiments.")
     if c.p_value < 0.05:
         return f"{text} The difference found here is larger than chance explains."
-    return f"{text} The difference found here may be chance, and smaller ones than that can go unnoticed on this set."
+    return (f"{text} What was found here chance may explain, and true differences smaller than that can go unnoticed "
+            "on this set.")

@@ -1,0 +1,90 @@
+"""Training pairs as token batches: prompt masked, sorted by length, the same for the same seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sleepy.artifacts import Prompt
+from sleepy.errors import TrainingError
+
+_WINDOW = 8  # batches sorted by length among each other: little padding, still well shuffled
+
+
+@dataclass(frozen=True)
+class Example:
+    """A training pair as the model sees it: the prompt, and the answer it should give after the prefill."""
+
+    prompt: Prompt
+    answer: str
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids, of which the first `start` are the prompt."""
+
+    ids: tuple[int, ...]
+    start: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of shape (batch, length): ids and attention mask padded on the right; `learn` marks the positions whose
+    *next* token is part of the answer; `targets` are those next tokens, flat, in the order of `learn`."""
+
+    ids: Any
+    mask: Any
+    learn: Any
+    targets: Any
+
+
+def encode(examples: Sequence[Example], tokenizer: Any, max_length: int) -> tuple[list[Encoded], int]:
+    """Examples as tokens, and how many were left out for being longer than `max_length`. The answer ends with the
+    token that ends a turn. Raises TrainingError when none is left."""
+    found = []
+    for example in examples:
+        head = tokenizer.apply_chat_template(list(example.prompt.messages), tokenize=False, add_generation_prompt=True)
+        prompt = tokenizer(head + example.prompt.prefill, add_special_tokens=False)["input_ids"]
+        answer = tokenizer(example.answer, add_special_tokens=False)["input_ids"]
+        found.append(Encoded((*prompt, *answer, tokenizer.eos_token_id), len(prompt)))
+    kept = [e for e in found if len(e.ids) <= max_length]
+    if not kept:
+        raise TrainingError(f"all of {len(found)} training pairs are longer than train.max_length={max_length} tokens")
+    return kept, len(found) - len(kept)
+
+
+def schedule(encoded: Sequence[Encoded], batch_size: int, passes: int, seed: int) -> list[list[int]]:
+    """Indices of the examples of each of `passes` forward passes. Every epoch is shuffled anew, then sorted by length
+    within windows, then its batches are shuffled; a function of its arguments alone, so a resumed run goes on in it."""
+    order: list[list[int]] = []
+    epoch = 0
+    while len(order) < passes:
+        rng = random.Random(f"{seed} {epoch}")
+        indices = list(range(len(encoded)))
+        rng.shuffle(indices)
+        wide = _WINDOW * batch_size
+        windows = [sorted(indices[i:i + wide], key=lambda j: len(encoded[j].ids)) for i in range(0, len(indices), wide)]
+        batches = [w[i:i + batch_size] for w in windows for i in range(0, len(w), batch_size)]
+        rng.shuffle(batches)
+        order += batches
+        epoch += 1
+    return order[:passes]
+
+
+def collate(rows: Sequence[Encoded], pad: int, device: str) -> Batch:
+    """One batch of tensors on `device`."""
+    import torch
+
+    length = max(len(r.ids) for r in rows)
+    ids = torch.full((len(rows), length), pad, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    learn = torch.zeros_like(ids, dtype=torch.bool)
+    targets: list[int] = []
+    for i, row in enumerate(rows):
+        ids[i, :len(row.ids)] = torch.tensor(row.ids)
+        mask[i, :len(row.ids)] = 1
+        learn[i, row.start - 1:len(row.ids) - 1] = True
+        targets += row.ids[row.start:]
+    return Batch(ids.to(device), mask.to(device), learn.to(device), torch.tensor(targets, device=device))

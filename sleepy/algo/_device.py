@@ -1,0 +1,66 @@
+"""Device, precision and attention: what is asked for against what is there."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from sleepy.artifacts import BaseModel
+from sleepy.errors import ConfigError
+from sleepy.train.default import Train
+
+
+def pick_device(asked: str) -> str:
+    """The torch device for `device=auto|cpu|cuda|mps`. Raises ConfigError when it is not there."""
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if asked == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there[asked]:
+        raise ConfigError(f"device: found {asked}, but torch {torch.__version__} sees no such device here; "
+                          f"available: {', '.join(n for n, yes in there.items() if yes)}")
+    return asked
+
+
+def pick_dtype(precision: str, device: str) -> Any:
+    """The torch dtype of the frozen weights. On a CPU without bf16 instructions bf16 is tens of times slower."""
+    import torch
+
+    if precision != "auto":
+        return {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
+    fast = {
+        "cuda": lambda: torch.cuda.is_bf16_supported(),
+        "cpu": lambda: torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported(),
+        "mps": lambda: False,
+    }[device]()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def pick_attention(asked: str, device: str) -> str:
+    """transformers' name of the attention. Raises ConfigError for FlashAttention where it cannot run."""
+    flash = device == "cuda" and importlib.util.find_spec("flash_attn") is not None
+    if asked == "flash_attention_2" and not flash:
+        raise ConfigError("train.attention: flash_attention_2 needs a CUDA device and the package flash-attn "
+                          f"(pip install -e '.[cuda]'); the device is {device}. Use train.attention=auto")
+    return ("flash_attention_2" if flash else "sdpa") if asked == "auto" else asked
+
+
+def load_base(base: BaseModel, train: Train, device: str) -> Any:
+    """The base model for training, on its device. Raises ConfigError for what the machine cannot do."""
+    from transformers import AutoModelForCausalLM
+
+    dtype = pick_dtype(train.precision, device)
+    options: dict[str, Any] = {"dtype": dtype, "attn_implementation": pick_attention(train.attention, device)}
+    if train.quantization == "nf4":
+        if importlib.util.find_spec("bitsandbytes") is None:
+            raise ConfigError("train.quantization: nf4 needs the package bitsandbytes: pip install -e '.[qlora]', "
+                              "or use train.quantization=none")
+        from transformers import BitsAndBytesConfig
+
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype, bnb_4bit_use_double_quant=True)
+        options["device_map"] = {"": device}
+    model = AutoModelForCausalLM.from_pretrained(base.weights, **options)
+    model.config.use_cache = False
+    return model if train.quantization == "nf4" else model.to(device)

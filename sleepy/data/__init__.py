@@ -1,0 +1,1 @@
+"""Training pairs, and the mixes that an adapter is trained on."""

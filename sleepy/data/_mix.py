@@ -1,0 +1,62 @@
+"""Drawing a mix from named parts. What failed and what passed comes from the baseline's own evaluation."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from sleepy.artifacts import Mix, Scores, Task, TaskSet
+from sleepy.errors import TrainingError
+
+
+class Data(Protocol):
+    """An option of the group `data`."""
+
+    @property
+    def probe(self) -> int:
+        """How many pairs the baseline is asked to learn which it fails; 0 when the mix does not depend on it."""
+        ...
+
+    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int) -> Mix:
+        """The mix, the same for the same arguments."""
+        ...
+
+
+def outcomes(pairs: TaskSet, probed: Scores) -> tuple[list[Task], list[Task]]:
+    """The probed pairs that the baseline passes, and those it fails, in the set's order."""
+    passed = {r.task: r.passed for r in probed.results}
+    return ([t for t in pairs if passed.get(t.id) is True], [t for t in pairs if passed.get(t.id) is False])
+
+
+def draw(pools: Mapping[str, Sequence[Task]], weights: Mapping[str, float], total: int, seed: int) -> Mix:
+    """`total` examples, shared among the parts by weight (largest remainder; a part without any pair leaves its share
+    to the others). A pool is used up before anything in it is drawn again: small pools give copies. Raises
+    TrainingError when every part with a weight is empty."""
+    shares = {name: weight for name, weight in weights.items() if weight > 0 and pools[name]}
+    if not shares:
+        empty = ", ".join(name for name, weight in weights.items() if weight > 0)
+        raise TrainingError(f"nothing to train on: no pair in {empty}. Raise data.probe, or choose another data option")
+    counts = _apportion(shares, total)
+    rng = random.Random(seed)
+    drawn: list[Task] = []
+    for name in sorted(counts):
+        bag: list[Task] = []
+        while len(bag) < counts[name]:
+            again = list(pools[name])
+            rng.shuffle(again)
+            bag += again
+        drawn += bag[:counts[name]]
+    rng.shuffle(drawn)
+    return Mix(tuple(drawn), {name: counts.get(name, 0) for name in weights})
+
+
+def _apportion(shares: Mapping[str, float], total: int) -> dict[str, int]:
+    """Whole numbers that add up to `total`, in proportion to `shares` (largest remainder)."""
+    whole = sum(shares.values())
+    exact = {name: total * share / whole for name, share in shares.items()}
+    counts = {name: int(value) for name, value in exact.items()}
+    rest = sorted(exact, key=lambda name: (counts[name] - exact[name], name))
+    for name in rest[:total - sum(counts.values())]:
+        counts[name] += 1
+    return counts

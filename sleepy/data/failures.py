@@ -1,0 +1,24 @@
+"""Only what the baseline fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sleepy.artifacts import Mix, Scores, TaskSet
+from sleepy.data._mix import draw, outcomes
+from sleepy.schema import ranged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failures:
+    """Each pair that the baseline fails, once.
+
+    probe: how many pairs, spread over the patterns, the baseline is asked (at least 1).
+    """
+
+    probe: int = ranged(48, at_least=1)
+
+    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int) -> Mix:
+        """See Data.compose."""
+        failed = outcomes(pairs, probed)[1] if probed else []
+        return draw({"hard": failed}, {"hard": 1.0}, len(failed), seed)

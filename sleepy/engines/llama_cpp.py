@@ -1,0 +1,159 @@
+"""llama.cpp, embedded: the exported GGUF file is evaluated as it will be used."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+from sleepy.artifacts import Completion, Prompt, Served
+from sleepy.engines._engine import cut
+from sleepy.engines._lookup import Lookup
+from sleepy.errors import EngineError
+from sleepy.schema import ranged
+
+
+@dataclass(frozen=True, kw_only=True)
+class LlamaCpp:
+    """Greedy decoding with the common prefix of all prompts evaluated once.
+
+    context: tokens a prompt and its answer may have together (256 to 131072).
+    threads: threads; 0 takes one a core (0 to 1024).
+    lookup: propose the broken program's own tokens and check many at once. The answer is the model's either way.
+    """
+
+    context: int = ranged(4096, at_least=256, at_most=131072)
+    threads: int = ranged(0, at_least=0, at_most=1024)
+    lookup: bool = True
+
+    @contextmanager
+    def open(self, model: Served) -> Iterator[LlamaSession]:
+        """See Engine.open."""
+        from llama_cpp import Llama
+
+        if not model.gguf.is_file():
+            raise EngineError(f"no model file {model.gguf}. Run the export stage, or delete the cache entry and try again")
+        threads = self.threads or os.cpu_count() or 1
+        try:
+            llama = Llama(str(model.gguf), n_ctx=self.context, n_batch=512, n_ubatch=512, n_threads=threads,
+                          n_threads_batch=threads, verbose=False)
+        except (ValueError, RuntimeError) as error:
+            raise EngineError(f"llama.cpp cannot load {model.gguf} ({error}): it may be truncated, or not a GGUF file. "
+                              "Delete it and run the same command again") from error
+        try:
+            yield LlamaSession(llama, self)
+        finally:
+            llama.close()
+
+    def identity(self) -> dict[str, object]:
+        """See Engine.identity. The number of threads does not change an answer."""
+        options = {k: v for k, v in asdict(self).items() if k != "threads"}
+        return {"engine": "llama_cpp", "version": version("llama-cpp-python"), **options}
+
+
+class LlamaSession:
+    """A loaded GGUF model. The context's memory holds the shared prefix from its start on."""
+
+    def __init__(self, llama: Any, options: LlamaCpp) -> None:
+        from llama_cpp import llama_chat_format
+        from llama_cpp._internals import LlamaBatch
+
+        self._llama, self._options = llama, options
+        self._batch = LlamaBatch(n_tokens=512, embd=0, n_seq_max=1, verbose=False)
+        template = llama.metadata.get("tokenizer.chat_template")
+        if template is None:
+            raise EngineError(f"{llama.model_path} carries no chat template (tokenizer.chat_template); export it anew")
+        word = {k: llama.detokenize([t], special=True).decode(errors="replace") if t >= 0 else ""
+                for k, t in (("eos", llama.token_eos()), ("bos", llama.token_bos()))}
+        self._format = llama_chat_format.Jinja2ChatFormatter(template=template, eos_token=word["eos"],
+                                                             bos_token=word["bos"], add_generation_prompt=True)
+
+    def generate(self, prompts: Sequence[Prompt], done: Callable[[], object] = lambda: None) -> list[Completion]:
+        """See Session.generate."""
+        encoded = [self._encode(p) for p in prompts]
+        shared = _common_prefix(encoded) if len(encoded) > 1 else 0
+        self._forget(0)
+        if shared:
+            self._decode(encoded[0][:shared], 0, 0)
+        out = []
+        for prompt, tokens in zip(prompts, encoded, strict=True):
+            out.append(self._complete(prompt, tokens, shared))
+            done()
+        return out
+
+    def _encode(self, prompt: Prompt) -> list[int]:
+        text = self._format(messages=list(prompt.messages)).prompt + prompt.prefill
+        tokens: list[int] = self._llama.tokenize(text.encode(), add_bos=False, special=True)
+        if len(tokens) >= self._options.context:
+            raise EngineError(f"a prompt has {len(tokens)} tokens, the context {self._options.context}. "
+                              "Raise engine.context")
+        return tokens
+
+    def _complete(self, prompt: Prompt, tokens: list[int], shared: int) -> Completion:
+        from llama_cpp import llama_cpp as api
+
+        start = time.perf_counter()
+        self._forget(shared)
+        best = self._decode(tokens[shared:], shared, 1)
+        source = self._llama.tokenize(prompt.copy_from.encode(), add_bos=False, special=False) if self._options.lookup else []
+        lookup, place = Lookup(source), len(tokens)
+        answer: list[int] = []
+        room = min(prompt.max_tokens, self._options.context - place)
+        new, drafted = best, 0
+        text, stopped = "", False
+        while not stopped:
+            end = next((i for i, t in enumerate(new) if api.llama_vocab_is_eog(self._vocab, t)), None)
+            answer += new if end is None else new[:end]
+            text, stopped = cut(self._llama.detokenize(answer).decode(errors="replace"), prompt.stop)
+            stopped = stopped or end is not None or len(answer) >= room
+            if stopped:
+                break
+            lookup.accept(new, drafted)
+            draft = lookup.draft()[:room - len(answer) - 1]
+            drafted, place = len(draft), len(tokens) + len(answer) - 1
+            self._forget(place)
+            best = self._decode([answer[-1], *draft], place, 1 + len(draft))
+            right = next((i for i, t in enumerate(draft) if t != best[i]), len(draft))
+            new = best[:right + 1]
+        return Completion(text, len(tokens), len(answer), time.perf_counter() - start)
+
+    @property
+    def _vocab(self) -> Any:
+        return self._llama._model.vocab
+
+    def _forget(self, place: int) -> None:
+        """Drop the context's memory from `place` on."""
+        self._llama._ctx.kv_cache_seq_rm(-1, place, -1)
+
+    def _decode(self, tokens: list[int], place: int, wanted: int) -> list[int]:
+        """Evaluate `tokens` at `place`; the greedy choices after the last `wanted` of them."""
+        import numpy as np
+        from llama_cpp import llama_cpp as api
+
+        context, vocabulary = self._llama._ctx.ctx, self._llama.n_vocab()
+        best: list[int] = []
+        for at in range(0, len(tokens), 512):
+            part = tokens[at:at + 512]
+            self._batch.set_batch(batch=part, n_past=place + at, logits_all=False)
+            first = max(0, len(tokens) - wanted - at)
+            for i in range(len(part)):
+                self._batch.batch.logits[i] = i >= first
+            code = api.llama_decode(context, self._batch.batch)
+            if code:
+                raise EngineError(f"llama.cpp could not evaluate {len(part)} tokens (code {code}). Out of memory? "
+                                  "Lower engine.context")
+            for i in range(first, len(part)):
+                logits = api.llama_get_logits_ith(context, i)
+                best.append(int(np.ctypeslib.as_array(logits, shape=(vocabulary,)).argmax()))
+        return best
+
+
+def _common_prefix(rows: Sequence[Sequence[int]]) -> int:
+    """How many leading tokens all rows share; at least one token of each row is left over."""
+    shortest, longest = min(rows), max(rows)
+    limit = min(map(len, rows)) - 1
+    return next((i for i in range(limit) if shortest[i] != longest[i]), limit)

@@ -1,0 +1,114 @@
+"""Files that are whole or absent: remembered digests, folders made once, free space, and a lock around it all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sleepy.artifacts import digest_of_file
+from sleepy.errors import ModelError
+
+# Part of the name of what is derived from a model: raise it when `_derive` makes something else than before.
+FORMAT = 1
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file that appears whole or not at all."""
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(json.dumps(value, indent=1, sort_keys=True), encoding="utf-8")
+    partial.replace(path)
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object from a file; empty if the file is missing or damaged (all we keep so can be found again)."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def remember(path: Path, notebook: Path, digest: str) -> None:
+    """Note in `notebook` (JSON) that `path`, with its present size and time, has this SHA-256."""
+    stat = path.stat()
+    notes = read_json(notebook)
+    notes[os.path.relpath(path, notebook.parent)] = [stat.st_size, stat.st_mtime_ns, digest]
+    write_json(notebook, notes)
+
+
+def remembered_digest(path: Path, notebook: Path) -> str:
+    """SHA-256 of a file in hex, hashed only if its size or modification time differ from what `notebook` says."""
+    stat = path.stat()
+    note = read_json(notebook).get(os.path.relpath(path, notebook.parent))
+    if note and note[:2] == [stat.st_size, stat.st_mtime_ns]:
+        return note[2]
+    digest = digest_of_file(path)
+    remember(path, notebook, digest)
+    return digest
+
+
+def need_space(folder: Path, needed: int, what: str) -> None:
+    """Raise ModelError unless `needed` bytes are free where `folder` is."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ModelError(f"{folder}: found {free / 1e9:.1f} GB free, expected {needed / 1e9:.1f} GB for {what}: "
+                         f"make room there, or choose another cache folder")
+
+
+@contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Make `home` and keep other processes out of it; a full or forbidding disk becomes a ModelError."""
+    from filelock import FileLock, Timeout
+
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{home}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"waiting for another process that prepares {home}", file=sys.stderr)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise ModelError(f"{error.filename or home}: {error.strerror}: the cache folder must be writable and have room; "
+                         f"nothing half-made was left under a final name, run again when mended") from error
+
+
+def made_once(home: Path, space: int, make: Callable[[Path], None]) -> Path:
+    """The folder that `make` fills, made at the first call and found again at later ones (under `locked`).
+
+    It is filled under a temporary name, needing about `space` bytes, and renamed when done. Later its files are
+    compared with the digests they had; a changed or missing one is announced, and the folder made anew.
+    """
+    final, partial = home / f"derived-v{FORMAT}", home / f"derived-v{FORMAT}.part"
+    expected = read_json(final / "made.json")
+    if expected:
+        changed = [name for name, digest in expected.items() if not (final / name).is_file()
+                   or remembered_digest(final / name, final / "notes.json") != digest]
+        if not changed:
+            return final
+        warnings.warn(f"{final}: {', '.join(changed)} changed or vanished since made; making the folder anew",
+                      stacklevel=2)
+    for leftover in (final, partial):
+        shutil.rmtree(leftover, ignore_errors=True)
+    need_space(home, space, "the f16 GGUF and the safetensors made from the model")
+    partial.mkdir()
+    make(partial)
+    files = [path for path in sorted(partial.rglob("*")) if path.is_file()]
+    for path in files:
+        remember(path, partial / "notes.json", digest_of_file(path))
+    notes = read_json(partial / "notes.json")
+    write_json(partial / "made.json", {name: note[2] for name, note in notes.items()})
+    partial.rename(final)
+    return final

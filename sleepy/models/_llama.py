@@ -1,0 +1,95 @@
+"""The little of llama.cpp that preparing a model takes: requantising a file, and its idea of the vocabulary."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sleepy.errors import ModelError
+
+# llama.cpp's names for "mostly this type" (enum llama_ftype in llama.h)
+FTYPES = {"f16": 1, "q8_0": 7, "q4_k_m": 15}
+
+
+@contextmanager
+def captured_log() -> Iterator[list[str]]:
+    """Collect what llama.cpp would print into a list, to be shown when something fails."""
+    import llama_cpp
+    from llama_cpp import _logger
+
+    lines: list[str] = []
+
+    @llama_cpp.llama_log_callback
+    def keep(level: int, text: bytes, user_data: ctypes.c_void_p) -> None:
+        lines.append(text.decode("utf-8", "replace"))
+
+    llama_cpp.llama_log_set(keep, ctypes.c_void_p(0))
+    try:
+        yield lines
+    finally:
+        llama_cpp.llama_log_set(_logger.llama_log_callback, ctypes.c_void_p(0))
+
+
+def quantize(source: Path, target: Path, kind: str) -> None:
+    """Write `source` (a GGUF file of any type) as GGUF of `kind`: f16, q8_0 or q4_k_m.
+
+    Metadata, tokenizer and chat template are copied. `target` appears whole or not at all. Raises ModelError with
+    llama.cpp's words when it cannot be done, for instance because `source` is truncated.
+    """
+    import llama_cpp
+
+    options = llama_cpp.llama_model_quantize_default_params()
+    options.ftype = FTYPES[kind]
+    options.allow_requantize = True
+    partial = target.with_name(target.name + ".part")
+    with captured_log() as lines:
+        failed = llama_cpp.llama_model_quantize(str(source).encode(), str(partial).encode(), ctypes.byref(options))
+    if failed:
+        partial.unlink(missing_ok=True)
+        raise ModelError(f"{source}: cannot be written as {kind}: {last_error(lines)}")
+    partial.replace(target)
+
+
+def last_error(lines: list[str]) -> str:
+    """The last line of a captured log that speaks of failure, else the last line."""
+    told = [line.strip() for line in "".join(lines).splitlines() if line.strip()]
+    return next((line for line in reversed(told) if "error" in line or "fail" in line),
+                told[-1] if told else "llama.cpp gave no reason")
+
+
+@contextmanager
+def vocabulary(gguf: Path) -> Iterator[Any]:
+    """llama.cpp's vocabulary handle of a GGUF file, loaded without weights. ModelError if it cannot be read."""
+    import llama_cpp
+
+    options = llama_cpp.llama_model_default_params()
+    options.vocab_only = True
+    with captured_log() as lines:
+        llama_cpp.llama_backend_init()
+        model = llama_cpp.llama_model_load_from_file(str(gguf).encode(), options)
+        if not model:
+            raise ModelError(f"{gguf}: llama.cpp cannot read it: {last_error(lines)}")
+        try:
+            yield llama_cpp.llama_model_get_vocab(model)
+        finally:
+            llama_cpp.llama_model_free(model)
+
+
+def end_tokens(vocab: Any) -> list[int]:
+    """The ids at which llama.cpp ends a generation."""
+    import llama_cpp
+
+    return [i for i in range(llama_cpp.llama_vocab_n_tokens(vocab)) if llama_cpp.llama_vocab_is_eog(vocab, i)]
+
+
+def tokenize(vocab: Any, text: str) -> list[int]:
+    """Token ids of a text that contains special tokens, nothing added at either end."""
+    import llama_cpp
+
+    data = text.encode()
+    room = (llama_cpp.llama_token * (len(data) + 8))()
+    count = llama_cpp.llama_tokenize(vocab, data, len(data), room, len(room), False, True)
+    return list(room[:count])

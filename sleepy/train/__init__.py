@@ -1,0 +1,1 @@
+"""How long, how fast and in what precision an adapter is trained."""
