@@ -112,100 +112,103 @@ apt_rust() { # clippy is a few megabytes more; an old release may have nothing b
   if candidate rustup >/dev/null; then echo rustup; fi
 }
 
-tools() {
-  local python="" rust="" compiler="" bubblewrap="" packages log=/dev/null
-  venv_ok || find_python >/dev/null || python=1
-  find_rustc >/dev/null || rust=1
-  compiler_ok || has_package llama_cpp_python || compiler=1
-  [ "$(uname)" != Linux ] || have bwrap || bubblewrap=1
-  if [ -z "$python$rust$compiler$bubblewrap" ]; then return; fi
-
-  if [ -n "$rust" ] && have rustup && [ "$(rustup toolchain list 2>/dev/null)" = "no installed toolchains" ]; then
-    say "rustup is here, but without a toolchain"
-    if rustup default stable >/dev/null 2>&1 && find_rustc >/dev/null; then rust=""; fi
-  fi
-  if have apt-get; then
-    with_apt
-  elif [ "$(uname)" = Darwin ]; then
-    with_brew
-  fi
-
-  # What is still missing, in one line each.
-  [ -z "$bubblewrap" ] || have bwrap ||
-    say "bubblewrap is missing: programs under test can only run with sandbox=rlimit, which covers less. Install it: $(line bubblewrap)"
-  if [ -n "$python" ] && ! find_python >/dev/null; then
-    fail "found no Python 3.11 or newer with venv. Install it and run this again: $(line "$(have apt-get && apt_python || echo python3)")"
-  fi
-  if [ -n "$compiler" ] && ! compiler_ok; then
-    fail "found no C++ compiler (llama-cpp-python is compiled). Install one and run this again: $(line g++)"
-  fi
-  if [ -n "$rust" ] && ! find_rustc >/dev/null; then
-    if have rustup; then
-      fail "rustup has no toolchain of 1.$OLDEST_RUST or newer. Run: rustup default stable && rustup update stable"
-    fi
-    fail "found $(rustc --version 2>/dev/null || echo no rustc), expected 1.$OLDEST_RUST or newer. Install it and run this again: $(line rustc)"
-  fi
+missing_tools() {
+  venv_ok || find_python >/dev/null || echo python
+  compiler_ok || has_package llama_cpp_python || echo compiler
+  find_rustc >/dev/null || echo rust
+  [ "$(uname)" != Linux ] || have bwrap || echo bubblewrap
 }
-
-line() { # the one line that installs a package
-  local package=$1
+called() { # what a missing tool is called before a person
+  case $1 in
+    python) echo "Python 3.11 or newer with venv" ;;
+    compiler) echo "a C++ compiler (llama-cpp-python is compiled)" ;;
+    rust) echo "rustc 1.$OLDEST_RUST or newer (found: $(rustc --version 2>/dev/null || echo none that runs))" ;;
+    bubblewrap) echo "bubblewrap (without it, sandbox=rlimit, which covers less)" ;;
+  esac
+}
+packages_for() { # the packages of apt or brew that bring the named tools
+  local tool
+  for tool in "$@"; do
+    case $(uname)-$tool in
+      Darwin-python) echo python@3.12 ;;
+      Darwin-rust) echo rust ;;
+      Darwin-*) ;;
+      *-python) apt_python ;;
+      *-compiler) echo g++ ;;
+      *-rust) apt_rust ;;
+      *) echo "$tool" ;;
+    esac
+  done
+}
+lines_for() { # the lines that a person runs to install the named tools
+  local packages
+  packages=$(packages_for "$@" | xargs)
   if [ "$(uname)" = Darwin ]; then
-    case $package in
-      g++) echo "xcode-select --install" ;;
-      rustc) echo "${RUSTUP}" ;;
-      *) echo "brew install python@3.12 (from brew.sh)" ;;
-    esac
+    case " $* " in *" compiler "*) echo "xcode-select --install" ;; esac
+    if [ -n "$packages" ]; then echo "brew install $packages    (brew: https://brew.sh)"; fi
   elif have apt-get; then
-    if [ "$package" = rustc ]; then package=$(apt_rust); fi
-    case $package in
-      "") echo "$RUSTUP" ;;
-      rustup) echo "sudo apt-get install -y rustup && rustup default stable" ;;
-      *) echo "sudo apt-get install -y $package" ;;
+    if [ -n "$packages" ]; then echo "sudo apt-get update && sudo apt-get install -y $packages"; fi
+    case " $packages " in
+      *" rustup "*) echo "rustup default stable" ;;
+      *" rustc"*) ;;
+      *) case " $* " in *" rust "*) echo "$RUSTUP" ;; esac ;;
     esac
-  elif [ "$package" = rustc ]; then
-    echo "$RUSTUP"
   else
-    echo "the package $package, or what your system calls it"
+    case " $* " in *" rust "*) echo "$RUSTUP" ;; esac
+    echo "and with your system's package manager: g++, bubblewrap, python3 (those that are missing)"
   fi
 }
 
-with_apt() {
-  if ! can_be_root; then
-    say "some tools are missing, and installing them needs root (sudo asks for a password, and setup.sh asks nothing)"
-    return
-  fi
-  export DEBIAN_FRONTEND=noninteractive
-  log=$(mktemp)
-  step "apt-get update" as_root apt-get update || say "going on with the package lists that are here"
-  packages="${python:+$(apt_python)} ${compiler:+g++} ${bubblewrap:+bubblewrap} ${rust:+$(apt_rust)}"
-  packages=$(echo $packages)
-  if [ -n "$packages" ]; then
+tools() {
+  local missing packages tool log=/dev/null
+  missing=$(missing_tools | xargs)
+  if [ -z "$missing" ]; then return; fi
+
+  case " $missing " in *" rust "*)
+    if have rustup && [ "$(rustup toolchain list 2>/dev/null)" = "no installed toolchains" ]; then
+      say "rustup is here, but has no toolchain: trying 'rustup default stable'"
+      rustup default stable >/dev/null 2>&1 || say "rustup could not get one"
+      missing=$(missing_tools | xargs)
+    fi ;;
+  esac
+  if [ -n "$missing" ] && have apt-get && can_be_root; then
+    log=$(mktemp)
+    step "apt-get update" as_root apt-get update || say "going on with the package lists that are here"
+    packages=$(packages_for $missing | xargs)
     # --no-remove, since rustc-web would put Debian's package of rustup out
-    step "apt-get install $packages" as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y \
-      --no-install-recommends --no-remove -o DPkg::Lock::Timeout=120 $packages || true
+    [ -z "$packages" ] || step "apt-get install $packages" as_root env DEBIAN_FRONTEND=noninteractive apt-get install \
+      -y --no-install-recommends --no-remove -o DPkg::Lock::Timeout=120 $packages || true
+    case " $packages " in *" rustup "*) step "rustup default stable" rustup default stable || true ;; esac
+    rm "$log"
+  elif [ -n "$missing" ] && [ "$(uname)" = Darwin ] && have brew; then
+    log=$(mktemp)
+    packages=$(packages_for $missing | xargs)
+    [ -z "$packages" ] || step "brew install $packages" env NONINTERACTIVE=1 brew install $packages || true
+    rm "$log"
   fi
-  case " $packages " in *" rustup "*) step "rustup default stable" rustup default stable || true ;; esac
-  rm -f "$log"
-}
 
-with_brew() {
-  have brew || return 0
-  packages=$(echo ${python:+python@3.12} ${rust:+rust})
-  log=$(mktemp)
-  if [ -n "$packages" ]; then NONINTERACTIVE=1 step "brew install $packages" brew install $packages || true; fi
-  rm -f "$log"
+  missing=$(missing_tools | xargs)
+  if [ -z "$missing" ]; then return; fi
+  say "Missing, and not installed by itself:"
+  for tool in $missing; do say "  $(called "$tool")"; done
+  say "Installed by:"
+  lines_for $missing | sed 's/^/  /' >&2
+  [ "$missing" = bubblewrap ] || fail "install what is missing, then run this again"
 }
 
 # ---------------------------------------------------------------- what pip brings
 
 pip() { "$PY" -m pip --disable-pip-version-check --no-input "$@"; }
 
-# torch_build: what pip would take, as "cuda" or "plain" (a CPU build, or a Mac's).
+# torch_build: what pip would take, as "cuda" or "plain", told by what that build of torch itself requires.
 torch_build() {
-  pip install --quiet --dry-run --report - "torch==$(pinned torch)" 2>/dev/null | "$PY" -c '
+  pip install --quiet --dry-run --no-deps --report - "torch==$(pinned torch)" 2>/dev/null | "$PY" -c '
 import json, sys
-names = [item["metadata"]["name"].lower() for item in json.load(sys.stdin)["install"]]
-print("cuda" if any(name.startswith(("nvidia-", "cuda-")) for name in names) else "plain")' 2>/dev/null
+from pip._vendor.packaging.requirements import Requirement
+(torch,) = json.load(sys.stdin)["install"]
+needs = [Requirement(line) for line in torch["metadata"].get("requires_dist", [])]
+needs = [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
+print("cuda" if any(name.startswith(("nvidia-", "cuda-")) for name in needs) else "plain")' 2>/dev/null
 }
 install_torch() { # a CUDA build is gigabytes of libraries: only where there is a GPU for them, or nothing else to be had
   local version

@@ -46,6 +46,14 @@ def pick_attention(asked: str, device: str) -> str:
     return ("flash_attention_2" if flash else "sdpa") if asked == "auto" else asked
 
 
+def check_machine(train: Train, device: str) -> None:
+    """Raises ConfigError when the device, the attention or the quantisation asked for cannot be had here."""
+    pick_attention(train.attention, pick_device(device))
+    if train.quantization == "nf4" and importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError("train.quantization: nf4 needs the package bitsandbytes (pip install -e '.[quant]'), "
+                          "or use train.quantization=none")
+
+
 def load_base(base: BaseModel, train: Train, device: str) -> Any:
     """The base model for training, on its device. Raises ConfigError for what the machine cannot do."""
     from transformers import AutoModelForCausalLM
@@ -53,9 +61,6 @@ def load_base(base: BaseModel, train: Train, device: str) -> Any:
     dtype = pick_dtype(train.precision, device)
     options: dict[str, Any] = {"dtype": dtype, "attn_implementation": pick_attention(train.attention, device)}
     if train.quantization == "nf4":
-        if importlib.util.find_spec("bitsandbytes") is None:
-            raise ConfigError("train.quantization: nf4 needs the package bitsandbytes: pip install -e '.[qlora]', "
-                              "or use train.quantization=none")
         from transformers import BitsAndBytesConfig
 
         options["quantization_config"] = BitsAndBytesConfig(

@@ -8,14 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from sleepy.algo import _checkpoint
 from sleepy.algo._batches import Batch, Example, collate, encode, schedule
-from sleepy.algo._device import load_base, pick_device
-from sleepy.artifacts import Adapter, BaseModel, digest_of
+from sleepy.algo._interrupt import deferred
+from sleepy.algo._device import check_machine, load_base, pick_device
+from sleepy.artifacts import Adapter, BaseModel
 from sleepy.errors import TrainingError
 from sleepy.lora.default import Lora
+from sleepy.progress import say
 from sleepy.train.default import Train
 
 
@@ -45,6 +47,61 @@ class Trainer:
 class Algorithm:
     """Supervised fine-tuning on the answers' tokens; the base of every algorithm."""
 
+    trains: ClassVar[bool] = True  # whether there is anything to train, and so a mix and an adapter
+
+    def fit(self, base: BaseModel, examples: Sequence[Example], *, lora: Lora, train: Train, device: str, seed: int,
+            folder: Path, place: Path, record: dict[str, Any],
+            on_step: Callable[[int, float], object] = lambda step, loss: None) -> Adapter:
+        """Train an adapter on `examples` and write it to `folder` as PEFT does.
+
+        `record` is everything that determines the result. `place` is the folder of its checkpoint: one that is there
+        is gone on with. `on_step(step, loss)` is called after each step, also for those that a checkpoint brought.
+        Raises TrainingError for a loss that is not finite and for want of memory.
+        """
+        import torch
+        from transformers import AutoTokenizer
+
+        start = time.perf_counter()
+        tokenizer = AutoTokenizer.from_pretrained(base.weights)
+        encoded, left_out = encode(examples, tokenizer, train.max_length)
+        if left_out:
+            say(f"{left_out} of {len(examples)} pairs are longer than train.max_length={train.max_length} and left out")
+        plan = schedule(encoded, train.batch_size, train.steps * train.grad_accum, seed)
+        where = pick_device(device)
+        try:
+            trainer = _trainer(base, lora, train, where, seed)
+            losses = _resume(trainer, place)
+            for step, loss in enumerate(losses):
+                on_step(step, loss)
+            pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+            with deferred() as interrupted:
+                for step in range(len(losses), train.steps):
+                    rows = plan[step * train.grad_accum:(step + 1) * train.grad_accum]
+                    batches = [collate([encoded[i] for i in indices], pad, where) for indices in rows]
+                    losses.append(_step(self, trainer, batches, step, seed, place))
+                    on_step(step, losses[-1])
+                    if interrupted() or (step + 1) % train.checkpoint_every == 0 or step + 1 == train.steps:
+                        _save(trainer, place, losses)
+                    if interrupted():
+                        raise KeyboardInterrupt
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+                raise
+            raise TrainingError("out of memory. Lower train.batch_size (and raise train.grad_accum), train.max_length or "
+                                f"lora.r, or set train.gradient_checkpointing=true ({error})") from error
+        digest = _write(trainer.model, base, folder, record)
+        trainable = sum(p.numel() for p in trainer.parameters.values())
+        tokens = sum(len(encoded[i].ids) for indices in plan for i in indices)
+        return Adapter(folder, digest, base.name, tuple(losses), time.perf_counter() - start, trainable, tokens)
+
+    def check_machine(self, train: Train, device: str) -> None:
+        """Raises ConfigError for what this machine cannot do, before anything is fetched."""
+        check_machine(train, device)
+
+    def forget(self, place: Path) -> None:
+        """Remove the checkpoint of a run that has come to its end."""
+        _checkpoint.drop(place)
+
     def loss(self, trainer: Trainer, batch: Batch) -> Any:
         """Summed loss of a batch; the loop divides by the step's number of answer tokens."""
         return trainer.nll(batch).sum()
@@ -58,53 +115,6 @@ class Algorithm:
             loss.backward()
             total += float(loss.detach())
         return total
-
-
-def fit(algorithm: Algorithm, base: BaseModel, examples: Sequence[Example], *, lora: Lora, train: Train, device: str,
-        seed: int, folder: Path, checkpoints: Path, record: dict[str, Any],
-        on_step: Callable[[int, float], object] = lambda step, loss: None) -> Adapter:
-    """Train an adapter on `examples` and write it to `folder` as PEFT does.
-
-    `record` is everything that determines the result: a checkpoint under `checkpoints` made with the same record is
-    gone on with, and the same record gives the same adapter. `on_step(step, loss)` is called after each step, also for
-    those that a checkpoint brought. Raises TrainingError for a loss that is not finite or for want of memory.
-    """
-    import torch
-    from transformers import AutoTokenizer
-
-    start = time.perf_counter()
-    place = checkpoints / digest_of(record)[:16]
-    tokenizer = AutoTokenizer.from_pretrained(base.weights)
-    encoded, left_out = encode(examples, tokenizer, train.max_length)
-    if left_out:
-        print(f"{left_out} of {len(examples)} pairs are longer than train.max_length={train.max_length} and left out")
-    plan = schedule(encoded, train.batch_size, train.steps * train.grad_accum, seed)
-    where = pick_device(device)
-    try:
-        trainer = _trainer(base, lora, train, where, seed)
-        losses = _resume(trainer, place)
-        for step, loss in enumerate(losses):
-            on_step(step, loss)
-        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-        for step in range(len(losses), train.steps):
-            rows = plan[step * train.grad_accum:(step + 1) * train.grad_accum]
-            batches = [collate([encoded[i] for i in indices], pad, where) for indices in rows]
-            losses.append(_step(algorithm, trainer, batches, step, seed, place))
-            on_step(step, losses[-1])
-            if (step + 1) % train.checkpoint_every == 0 or step + 1 == train.steps:
-                _save(trainer, place, losses)
-    except KeyboardInterrupt:
-        _save(trainer, place, losses)
-        raise
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
-            raise
-        raise TrainingError("out of memory. Lower train.batch_size (and raise train.grad_accum), train.max_length or "
-                            f"lora.r, or set train.gradient_checkpointing=true ({error})") from error
-    digest = _write(trainer.model, base, folder, record)
-    trainable = sum(p.numel() for p in trainer.parameters.values())
-    tokens = sum(len(encoded[i].ids) for indices in plan for i in indices)
-    return Adapter(folder, digest, base.name, tuple(losses), time.perf_counter() - start, trainable, tokens)
 
 
 def _trainer(base: BaseModel, lora: Lora, train: Train, device: str, seed: int) -> Trainer:
@@ -158,7 +168,7 @@ def _resume(trainer: Trainer, place: Path) -> list[float]:
             p.copy_(state["parameters"][name])
     trainer.optimizer.load_state_dict(state["optimizer"])
     losses: list[float] = state["losses"]
-    print(f"going on after step {len(losses)} from {place}")
+    say(f"going on after step {len(losses)} from {place}")
     return losses
 
 

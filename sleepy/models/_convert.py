@@ -37,7 +37,7 @@ def convert_to_gguf(folder: Path, target: Path, name: str, tool: str, tool_sha25
 def _installed(tool: str, sha256: str, cache: Path) -> Path:
     """The folder that holds the converter; pip fills it at the first call."""
     folder = cache / "tools" / tool
-    with locked(folder.with_name(f"{tool}.work")):
+    with locked(folder.parent):
         if not folder.is_dir():
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix="tool-") as name:
                 requirement = Path(name) / "requirement.txt"

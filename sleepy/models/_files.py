@@ -21,7 +21,7 @@ FORMAT = 1
 
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file that appears whole or not at all."""
-    partial = path.with_name(path.name + ".part")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     partial.write_text(json.dumps(value, indent=1, sort_keys=True), encoding="utf-8")
     partial.replace(path)
 
@@ -81,15 +81,16 @@ def locked(home: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        raise ModelError(f"{error.filename or home}: {error.strerror}: the cache folder must be writable and have room; "
-                         f"nothing half-made was left under a final name, run again when mended") from error
+        raise ModelError(f"{error.filename or home}: {error.strerror}: expected to be allowed to read and write, and "
+                         f"room on the disk; nothing half-made stands under a final name, so mend it and run again"
+                         ) from error
 
 
-def made_once(home: Path, space: int, make: Callable[[Path], None]) -> Path:
+def made_once(home: Path, make: Callable[[Path], None]) -> Path:
     """The folder that `make` fills, made at the first call and found again at later ones (under `locked`).
 
-    It is filled under a temporary name, needing about `space` bytes, and renamed when done. Later its files are
-    compared with the digests they had; a changed or missing one is announced, and the folder made anew.
+    It is filled under a temporary name and renamed when done. Later its files are compared with the digests they had;
+    a changed or missing one is announced, and the folder made anew.
     """
     final, partial = home / f"derived-v{FORMAT}", home / f"derived-v{FORMAT}.part"
     expected = read_json(final / "made.json")
@@ -102,7 +103,6 @@ def made_once(home: Path, space: int, make: Callable[[Path], None]) -> Path:
                       stacklevel=2)
     for leftover in (final, partial):
         shutil.rmtree(leftover, ignore_errors=True)
-    need_space(home, space, "the f16 GGUF and the safetensors made from the model")
     partial.mkdir()
     make(partial)
     files = [path for path in sorted(partial.rglob("*")) if path.is_file()]

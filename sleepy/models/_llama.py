@@ -61,8 +61,8 @@ def last_error(lines: list[str]) -> str:
 
 
 @contextmanager
-def vocabulary(gguf: Path) -> Iterator[Any]:
-    """llama.cpp's vocabulary handle of a GGUF file, loaded without weights. ModelError if it cannot be read."""
+def header(gguf: Path) -> Iterator[Any]:
+    """llama.cpp's handle of a GGUF file whose weights are left out: metadata and vocabulary. ModelError if damaged."""
     import llama_cpp
 
     options = llama_cpp.llama_model_default_params()
@@ -73,23 +73,34 @@ def vocabulary(gguf: Path) -> Iterator[Any]:
         if not model:
             raise ModelError(f"{gguf}: llama.cpp cannot read it: {last_error(lines)}")
         try:
-            yield llama_cpp.llama_model_get_vocab(model)
+            yield model
         finally:
             llama_cpp.llama_model_free(model)
 
 
-def end_tokens(vocab: Any) -> list[int]:
+def is_quantized(model: Any) -> bool:
+    """Whether a model's file says that its weights are blocks of small integers, not 16 or 32 bit floats."""
+    import llama_cpp
+
+    value = ctypes.create_string_buffer(16)
+    llama_cpp.llama_model_meta_val_str(model, b"general.file_type", value, len(value))
+    return value.value not in (b"0", b"1", b"32")  # llama_ftype: all F32, mostly F16, mostly BF16
+
+
+def end_tokens(model: Any) -> list[int]:
     """The ids at which llama.cpp ends a generation."""
     import llama_cpp
 
+    vocab = llama_cpp.llama_model_get_vocab(model)
     return [i for i in range(llama_cpp.llama_vocab_n_tokens(vocab)) if llama_cpp.llama_vocab_is_eog(vocab, i)]
 
 
-def tokenize(vocab: Any, text: str) -> list[int]:
+def tokenize(model: Any, text: str) -> list[int]:
     """Token ids of a text that contains special tokens, nothing added at either end."""
     import llama_cpp
 
     data = text.encode()
     room = (llama_cpp.llama_token * (len(data) + 8))()
+    vocab = llama_cpp.llama_model_get_vocab(model)
     count = llama_cpp.llama_tokenize(vocab, data, len(data), room, len(room), False, True)
     return list(room[:count])

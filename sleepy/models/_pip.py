@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -41,8 +42,6 @@ def _largest_file(folder: Path) -> int:
     largest = 0
     for parent, _, names in os.walk(folder):
         for name in names:
-            try:
+            with contextlib.suppress(FileNotFoundError):  # pip tidies up while we look
                 largest = max(largest, os.stat(os.path.join(parent, name)).st_size)
-            except FileNotFoundError:  # pip tidies up while we look
-                pass
     return largest

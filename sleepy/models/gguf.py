@@ -61,8 +61,7 @@ class GgufModel:
         home = cache / "models" / f"{self.name}-{self.sha256[:12]}"
         with locked(home):
             source = self._source(home)
-            # f16 twice over, for a file of at least 4.5 bits a weight
-            derived = made_once(home, 2 * self.bytes * 16 // 4, partial(derive_from_gguf, source))
+            derived = made_once(home, partial(derive_from_gguf, source))
         return BaseModel(name=self.name, gguf=source, gguf_f16=derived / "f16.gguf", weights=derived / "weights",
                          digest=self.sha256)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from sleepy.errors import ModelError
 from sleepy.models._convert import convert_to_gguf
 from sleepy.models._derive import compare_tokens, derive_from_gguf, write_weights
 from sleepy.models._fetch import ask_hub, first_line
-from sleepy.models._files import locked, made_once, read_json, remembered_digest
+from sleepy.models._files import locked, made_once, need_space, read_json, remembered_digest
 from sleepy.models._llama import quantize
 
 # What a model folder may consist of; nothing else is downloaded, and these decide the digest.
@@ -55,7 +54,10 @@ class HubModel:
 
         Raises ModelError when it cannot be reached, lacks files, or cannot be converted.
         """
-        source = Path(self.path).expanduser().resolve() if self.path else self._snapshot()
+        if self.path:
+            source = Path(self.path).expanduser().resolve()
+        else:
+            source = _snapshot(str(self.repository), self.revision)
         if not source.exists():
             raise ModelError(f"model.path: found nothing at {source}, expected a model folder or a .gguf file")
         files = _files_of(source)
@@ -65,45 +67,39 @@ class HubModel:
         digest = digests[source.name] if source.is_file() else digest_of(digests)
         called = self.repository.split("/")[1] if self.repository else source.name.removesuffix(".gguf")
         name = re.sub(r"[^\w.-]+", "-", called).lower()
-
-        served = _is_quantized(source) if source.is_file() else False
-        fill: Callable[[Path], None] = partial(_from_file, source, served) if source.is_file() else partial(
-            self._from_folder, source, name, cache)
         home = cache / "models" / f"{name}-{digest[:12]}"
         with locked(home):
-            # from 16 bits: f16 twice and a quarter of it; from a quantised file f16 is up to four times as large
-            derived = made_once(home, sum(file.stat().st_size for file in files) * (8 if served else 3), fill)
-        return BaseModel(name=name, gguf=source if served else derived / "q4_k_m.gguf", gguf_f16=derived / "f16.gguf",
+            derived = made_once(home, partial(derive_from_gguf, source) if source.is_file()
+                                else partial(self._from_folder, source, name, cache))
+        quantized = derived / "q4_k_m.gguf"  # made unless the source is a quantised file, which is then served itself
+        return BaseModel(name=name, gguf=quantized if quantized.exists() else source, gguf_f16=derived / "f16.gguf",
                          weights=derived / "weights", digest=digest)
 
-    def _snapshot(self) -> Path:
-        """The repository's files in the hub client's cache, brought up to date if the hub answers within 3 s."""
-        from huggingface_hub import HfApi, snapshot_download
-
-        offline = None
-        try:
-            ask_hub(lambda: HfApi().repo_info(self.repository, revision=self.revision))
-        except ModelError as error:
-            offline = error
-        try:
-            return Path(snapshot_download(self.repository, revision=self.revision, allow_patterns=list(PATTERNS),
-                                          local_files_only=offline is not None))
-        except Exception as error:  # the client's errors have no common parent
-            reason = offline or first_line(error)
-            raise ModelError(f"model.repository: {self.repository} cannot be had: {reason}, and it is not in the hub "
-                             f"client's cache: mend this, or give a local folder as model.path") from error
-
     def _from_folder(self, source: Path, name: str, cache: Path, out: Path) -> None:
+        size = sum(file.stat().st_size for file in source.glob("*.safetensors"))
+        need_space(out, 3 * size, "the f16 safetensors and the GGUF files made from the model")
         write_weights(source, None, out / "weights")
         convert_to_gguf(source, out / "f16.gguf", name, self.converter, self.converter_sha256, cache)
         quantize(out / "f16.gguf", out / "q4_k_m.gguf", "q4_k_m")
         compare_tokens(out / "weights", out / "f16.gguf")
 
 
-def _from_file(source: Path, served: bool, out: Path) -> None:
-    derive_from_gguf(source, out)
-    if not served:
-        quantize(out / "f16.gguf", out / "q4_k_m.gguf", "q4_k_m")
+def _snapshot(repository: str, revision: str | None) -> Path:
+    """The repository's files in the hub client's cache, brought up to date if the hub answers within 3 s."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    offline = None
+    try:
+        ask_hub(lambda: HfApi().repo_info(repository, revision=revision))
+    except ModelError as error:
+        offline = error
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(PATTERNS),
+                                      local_files_only=offline is not None))
+    except Exception as error:  # the client's errors have no common parent
+        reason = offline or first_line(error)
+        raise ModelError(f"model.repository: {repository} cannot be had: {reason}, and it is not in the hub "
+                         f"client's cache: mend this, or give a local folder as model.path") from error
 
 
 def _files_of(source: Path) -> list[Path]:
@@ -122,14 +118,3 @@ def _files_of(source: Path) -> list[Path]:
         raise ModelError(f"{source}: found quantised weights (quantization_config in config.json), expected 16 or 32 "
                          f"bit floats: give the model it was quantised from")
     return sorted(file for pattern in PATTERNS for file in source.glob(pattern))
-
-
-def _is_quantized(gguf: Path) -> bool:
-    """Whether a GGUF file holds blocks of small integers rather than 16 or 32 bit floats."""
-    from gguf import GGMLQuantizationType, GGUFReader
-
-    floats = {GGMLQuantizationType.F32, GGMLQuantizationType.F16, GGMLQuantizationType.BF16}
-    try:
-        return any(tensor.tensor_type not in floats for tensor in GGUFReader(gguf).tensors)
-    except (ValueError, IndexError, OverflowError) as error:
-        raise ModelError(f"{gguf}: found a damaged or truncated GGUF file ({error}): fetch or export it again") from error

@@ -159,9 +159,10 @@ def koans(before: Scores, after: Scores) -> Figure:
     counts = {family: f"{passed} → {after.by_family()[family][0]} of {total}"
               for family, (passed, total) in before.by_family().items()}
     right = 0.3 + 0.085 * max(map(len, counts.values()))
-    total = max(left + size * width + right, 7.9), size * height + 1.3
-    figure = Figure(total)
-    axes = figure.add_axes((left / total[0], 0.55 / total[1], size * width / total[0], size * height / total[1]))
+    inches = max(left + size * width + right, 7.9), size * height + 1.3
+    figure = Figure(inches)
+    axes = figure.add_axes((left / inches[0], 0.55 / inches[1],
+                            size * width / inches[0], size * height / inches[1]))
     axes.set_axis_off()
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
@@ -182,8 +183,8 @@ def koans(before: Scores, after: Scores) -> Figure:
         if line:
             axes.axhline(line, color=GREY, linewidth=1, zorder=0)
     n = len(grid.cells)
-    figure.text(0.15 / total[0], 1 - 0.3 / total[1], f"{n} koan{'' if n == 1 else 's'}, baseline against trained",
-                color=INK, fontsize=12)
+    figure.text(0.15 / inches[0], 1 - 0.3 / inches[1],
+                f"{n} koan{'' if n == 1 else 's'}, baseline against trained", color=INK, fontsize=12)
     outcomes = Counter(cell.outcome for cell in grid.cells)
     figure.legend(
         [Rectangle((0, 0), 1, 1, facecolor=fill, edgecolor=edge) for _, fill, edge, _, _ in OUTCOMES.values()],

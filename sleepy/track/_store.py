@@ -59,30 +59,26 @@ def open_store(folder: Path, experiment: str) -> Store:
         raise SleepyError(f"track.folder: found {folder}, but a database address cannot hold % or ?; choose another")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when MLflow is imported
     from filelock import FileLock
-    from mlflow.exceptions import MlflowException
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     from mlflow.tracking import MlflowClient
 
     # It announces every new database, and prints a traceback for each error that is explained here.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     uri = database_uri(folder)
-    with _explained(folder):
+    with _explained(folder, opening=True):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".sleepy.lock", timeout=LOCK_SECONDS)
         with _held(lock, folder):
-            try:
-                _ready(folder)
-                # Through the store, because a client would put the artifacts under the current folder.
-                store = SqlAlchemyStore(uri, (folder / ARTIFACTS).as_uri())
-                known = store.get_experiment_by_name(experiment)
-                if known is not None and known.lifecycle_stage != "active":
-                    raise SleepyError(
-                        f"track.experiment: {experiment!r} was deleted in MLflow; restore it with `mlflow experiments "
-                        f"restore --experiment-id {known.experiment_id}` in {folder}, or choose another name"
-                    )
-                number = known.experiment_id if known else store.create_experiment(experiment)
-            except MlflowException as error:  # of another MLflow version, or a name that it refuses
-                raise SleepyError(f"{folder / DATABASE}: {error.message}") from error
+            _ready(folder)
+            # Through the store, because a client would put the artifacts under the current folder.
+            store = SqlAlchemyStore(uri, (folder / ARTIFACTS).as_uri())
+            known = store.get_experiment_by_name(experiment)
+            if known is not None and known.lifecycle_stage != "active":
+                raise SleepyError(
+                    f"track.experiment: {experiment!r} was deleted in MLflow; restore it with `mlflow experiments "
+                    f"restore --experiment-id {known.experiment_id}` in {folder}, or choose another name"
+                )
+            number = known.experiment_id if known else store.create_experiment(experiment)
     return Store(folder, number, MlflowClient(uri, registry_uri=uri), lock)
 
 
@@ -121,7 +117,7 @@ def _held(lock: BaseFileLock, folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def _explained(folder: Path, *, opening: bool = False) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import DBAPIError
 
@@ -130,9 +126,11 @@ def _explained(folder: Path) -> Iterator[None]:
     except (sqlite3.Error, DBAPIError, OSError) as error:
         raise SleepyError(_explanation(folder, error)) from error
     except MlflowException as error:
-        if not isinstance(error.__cause__, (DBAPIError, OSError)):
-            raise
-        raise SleepyError(_explanation(folder, error.__cause__)) from error
+        if isinstance(error.__cause__, (DBAPIError, OSError)):
+            raise SleepyError(_explanation(folder, error.__cause__)) from error
+        if opening:  # a database of another version of MLflow, a name that it refuses
+            raise SleepyError(f"{folder / DATABASE}: {error.message}") from error
+        raise
 
 
 def _explanation(folder: Path, error: Exception) -> str:

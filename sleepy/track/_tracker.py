@@ -70,6 +70,7 @@ class Tracker:
                 return self._create(name, dict(tags or {}) | {SWEEP: sweep_key})
             if found.info.status != "RUNNING":
                 client.update_run(found.info.run_id, status="RUNNING")
+                self._not_killed(found)
             if found.data.tags.get(HOST) == this_process()[HOST] and not is_alive(found.data.tags):
                 Run(self._store, found.info.run_id).tags(this_process())
             return found.info.run_id
@@ -79,7 +80,8 @@ class Tracker:
         with self._store.locked():
             found = self._sweep(sweep_key)
             if found is not None:
-                self._end_parent(found.info.run_id)
+                self._end_parent(found)
+                self._not_killed(found)
 
     def mark_killed(self) -> None:
         """Mark runs of this host as KILLED that still count as running, though their process is gone."""
@@ -90,11 +92,13 @@ class Tracker:
             now = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}"
             for run in sorted(gone, key=lambda run: SWEEP in run.data.tags):  # jobs before their parents
                 run_id = run.info.run_id
+                if client.get_run(run_id).info.status != "RUNNING":
+                    continue  # its process ended it, and itself, since the search
                 if SWEEP in run.data.tags:
                     # The process that began a sweep may be one of its short-lived jobs.
-                    if self._count_children(run_id, [run.info.experiment_id])["RUNNING"]:
+                    if self._count_children(run)["RUNNING"]:
                         continue
-                    self._end_parent(run_id, "KILLED", [run.info.experiment_id])
+                    self._end_parent(run, "KILLED")
                 else:
                     client.set_terminated(run_id, "KILLED")
                 Run(self._store, run_id).tags({KILLED: f"its process was gone at {now}"})
@@ -184,17 +188,23 @@ class Tracker:
         # Compared here, not in the query, whose language has no way to write every key.
         return next((r for r in self._search(f"tags.`{SWEEP}` != ''") if r.data.tags[SWEEP] == key), None)
 
-    def _count_children(self, run_id: str, experiments: list[str] | None = None) -> Counter[str]:
-        return Counter(r.info.status for r in self._search(f"tags.`{PARENT}` = '{run_id}'", experiments))
+    def _count_children(self, run: Stored) -> Counter[str]:
+        children = self._search(f"tags.`{PARENT}` = '{run.info.run_id}'", [run.info.experiment_id])
+        return Counter(child.info.status for child in children)
 
-    def _end_parent(self, run_id: str, status: str = "", experiments: list[str] | None = None) -> None:
-        counts = self._count_children(run_id, experiments)
-        Run(self._store, run_id).tags(
+    def _end_parent(self, run: Stored, status: str = "") -> None:
+        counts = self._count_children(run)
+        Run(self._store, run.info.run_id).tags(
             {CHILDREN: counts.total()} | {f"{CHILDREN}.{word.lower()}": count for word, count in counts.items()}
         )
         finished = counts["FINISHED"] and counts["FINISHED"] == counts.total()
         with self._store.using() as client:
-            client.set_terminated(run_id, status or ("FINISHED" if finished else "FAILED"))
+            client.set_terminated(run.info.run_id, status or ("FINISHED" if finished else "FAILED"))
+
+    def _not_killed(self, run: Stored) -> None:
+        if KILLED in run.data.tags:
+            with self._store.using() as client:
+                client.delete_tag(run.info.run_id, KILLED)
 
 
 def _mlflow() -> str:

@@ -132,12 +132,25 @@ def power_of(gain: float, n: int, discordant: int, alpha: float) -> float:
     """Summed over every possible count of fixes and regressions, with the test itself deciding on each."""
     rate = max(discordant / n, gain)
     fix, loss = (rate + gain) / 2, (rate - gain) / 2
-    return sum(binom.pmf(f, n, fix) * binom.pmf(r, n - f, min(1.0, loss / (1 - fix)) if fix < 1 else 0)
-               for f in range(n + 1) for r in range(n + 1 - f) if f > r and mcnemar_exact(f, r) < alpha)
+    return sum(
+        binom.pmf(f, n, fix) * binom.pmf(r, n - f, min(1.0, loss / (1 - fix)) if fix < 1 else 0)
+        for f in range(n + 1)
+        for r in range(n + 1 - f)
+        if f > r and mcnemar_exact(f, r) < alpha
+    )
 
 
-@pytest.mark.parametrize(("n", "discordant", "alpha", "power"), [
-    (6, 0, 0.05, 0.8), (9, 9, 0.05, 0.8), (14, 4, 0.05, 0.8), (20, 8, 0.1, 0.5), (20, 8, 0.0625, 0.9), (50, 40, 0.05, 0.8)])
+@pytest.mark.parametrize(
+    ("n", "discordant", "alpha", "power"),
+    [
+        (6, 0, 0.05, 0.8),
+        (9, 9, 0.05, 0.8),
+        (14, 4, 0.05, 0.8),
+        (50, 40, 0.05, 0.8),
+        (20, 8, 0.1, 0.5),
+        (20, 8, 0.0625, 0.9),
+    ],
+)
 def test_detectable_has_the_power_and_nothing_smaller_has(n, discordant, alpha, power):
     gain = detectable(n, discordant, alpha, power)
     assert power_of(gain, n, discordant, alpha) == pytest.approx(power, abs=1e-4)
@@ -164,6 +177,12 @@ def test_detectable_by_hand():
     assert detectable(210, 10) < detectable(210, 50) < detectable(42, 10)
 
 
+def test_detectable_nears_the_normal_approximation():
+    """n d^2 = (z_0.975 sqrt(c) + z_0.8 sqrt(c - d^2))^2: R. J. Connor, Biometrics 43 (1987), 207-211."""
+    gain, share = detectable(10_000, 2_400), 0.24
+    assert 100 * gain == pytest.approx(1.96 * share**0.5 + 0.8416 * (share - gain**2) ** 0.5, rel=0.01)
+
+
 def test_compare():
     before = scores({"a/1": True, "a/2": False, "b/1": False, "b/2": True} | {f"c/{i}": i > 3 for i in range(16)})
     after = scores({"a/1": False, "a/2": True, "b/1": True, "b/2": True} | {f"c/{i}": i > 1 for i in range(16)})
@@ -179,13 +198,16 @@ def test_compare():
     assert (back.fixes, back.regressions, back.p_value) == (c.regressions, c.fixes, c.p_value)
 
 
-@pytest.mark.parametrize(("after", "digest", "words"), [
-    ({"a/1": True, "a/3": True}, "d2", "place 2: found task 'a/2' before and task 'a/3' after"),
-    ({"a/1": True}, "d2", "place 2: found task 'a/2' before and no task after"),
-    ({"a/1": True, "a/2": True, "a/3": True}, "d2", "place 3: found no task before and task 'a/3' after"),
-    ({"a/2": True, "a/1": True}, "d2", "place 1: found task 'a/1' before and task 'a/2' after"),
-    ({"a/1": True, "a/2": True}, "d2", "contents differ"),
-])
+@pytest.mark.parametrize(
+    ("after", "digest", "words"),
+    [
+        ({"a/1": True, "a/3": True}, "d2", "place 2: found task 'a/2' before and task 'a/3' after"),
+        ({"a/1": True}, "d2", "place 2: found task 'a/2' before and no task after"),
+        ({"a/1": True, "a/2": True, "a/3": True}, "d2", "place 3: found no task before and task 'a/3' after"),
+        ({"a/2": True, "a/1": True}, "d2", "place 1: found task 'a/1' before and task 'a/2' after"),
+        ({"a/1": True, "a/2": True}, "d2", "contents differ"),
+    ],
+)
 def test_compare_refuses_other_tasks(after, digest, words):
     with pytest.raises(DataError, match=words) as caught:
         compare(scores({"a/1": True, "a/2": False}), scores(after, digest))
@@ -197,7 +219,9 @@ def test_compare_refuses_nothing():
         compare(scores({}), scores({}))
 
 
-@pytest.mark.parametrize(("p", "words"), [
-    (1.0, "p = 1.00"), (0.7266, "p = 0.73"), (0.0496, "p = 0.0496"), (0.0078, "p = 0.0078"), (0.0009, "p < 0.001")])
+@pytest.mark.parametrize(
+    ("p", "words"),
+    [(1.0, "p = 1.00"), (0.7266, "p = 0.73"), (0.0496, "p = 0.0496"), (0.0078, "p = 0.0078"), (0.0009, "p < 0.001")],
+)
 def test_p_text(p, words):
     assert p_text(p) == words

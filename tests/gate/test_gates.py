@@ -1,4 +1,4 @@
-"""Both gates' verdicts and reasons, on outcomes given by family as strings: "+" fix, "-" regression, "1" and "0" same."""
+"""Both gates' verdicts and reasons, outcomes given by family as strings: "+" fix, "-" regression, "1" and "0" same."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from sleepy.schema import problems_of
 
 def decide(gate: NoLoss | SignificantGain, **families: str) -> Verdict:
     def scores(passing: str) -> Scores:
-        results = tuple(Result(f"{family}/{i}", family, "", 1, word in passing, ())
-                        for family, words in families.items() for i, word in enumerate(words))
+        results = tuple(
+            Result(f"{family}/{i}", family, "", 1, word in passing, ())
+            for family, words in families.items()
+            for i, word in enumerate(words)
+        )
         return Scores("set", "d", "model", "engine", results, 1.0)
 
     before, after = scores("-1"), scores("+1")
@@ -25,8 +28,9 @@ def decide(gate: NoLoss | SignificantGain, **families: str) -> Verdict:
 
 def test_reason_names_the_numbers():
     verdict = decide(NoLoss(), a="+++-----", b="111" + "0" * 10)
-    assert verdict == Verdict(False, "refused: 3 fixes, 5 regressions, pass rate 38.1 % -> 28.6 % (p = 0.73): "
-                                     "below the baseline", "no_loss")
+    assert verdict == Verdict(
+        False, "refused: 3 fixes, 5 regressions, pass rate 38.1 % -> 28.6 % (p = 0.73): below the baseline", "no_loss"
+    )
     assert decide(NoLoss(), a="+0").reason.startswith("promoted: 1 fix, 0 regressions, pass rate 0.0 % -> 50.0 %")
 
 
@@ -40,8 +44,9 @@ def test_no_loss_refuses_a_family_that_lost_significantly_though_the_rate_rose()
     gains = {"a": "+" * 20, "b": "11", "c": "00", "d": "10"}
     refused = decide(NoLoss(), **gains, e="-" * 8)
     assert not refused.promoted
-    assert refused.reason.endswith("not below the baseline, but significant loss in e "
-                                   "(0 fixes, 8 regressions, corrected p = 0.0312)")
+    assert refused.reason.endswith(
+        "not below the baseline, but significant loss in e (0 fixes, 8 regressions, corrected p = 0.0312)"
+    )
     # Seven regressions have p = 0.0156, times four: of five families it is the one with the second smallest p.
     assert decide(NoLoss(), **gains, e="-" * 7).promoted
     assert not decide(NoLoss(alpha=0.1), **gains, e="-" * 7).promoted

@@ -4,6 +4,7 @@ import json
 import re
 import sqlite3
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,53 +16,44 @@ from sleepy.schema import problems_of
 from sleepy.track import _store
 from sleepy.track.mlflow import Mlflow
 
+ROOT = Path(__file__).resolve().parents[2]
+
 JOB = """
-import json, os, socket, sys, time
+import json, sys
 from pathlib import Path
-
-called = []
-def refuse(self, address):
-    called.append(repr(address))
-    raise OSError("no network here")
-socket.socket.connect = refuse
-
-folder, number = Path(sys.argv[1]), int(sys.argv[2])
 from sleepy.track.mlflow import Mlflow
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-import mlflow.store.tracking.sqlalchemy_store  # the slow part, so that all come to the store at one moment
-(folder / f"ready-{number}").touch()
-while not (folder / "go").exists():
-    time.sleep(0.002)
-tracker = Mlflow(folder=str(folder)).open()
+
+def together(what):  # the next step is one that all four take at a time
+    Path(sys.argv[1], what + sys.argv[2]).touch()
+    while len(list(Path(sys.argv[1]).glob(what + "[0-9]"))) < 4:
+        pass
+
+tracker = Mlflow(folder=sys.argv[1]).open()
+together("parent")
 parent = tracker.parent("a 'quoted' \\"key\\"", "the sweep")
-with tracker.run(name=f"job {number}", parent=parent) as run:
-    run.params({"number": number})
+with tracker.run(name=f"job {sys.argv[2]}", parent=parent) as run:
+    run.params({"number": int(sys.argv[2])})
+    together("dataset")
     run.dataset("koans", "0" * 64, "koans.jsonl", 42, "evaluation")
     run.curve("loss", [1 / n for n in range(1, 201)])
-from mlflow.telemetry.utils import is_telemetry_disabled
-print(json.dumps([parent, run.id, called, is_telemetry_disabled()]))
+print(json.dumps([parent, run.id]))
 """
 
+OPENS = "import sys; from sleepy.track.mlflow import Mlflow; Mlflow(folder=sys.argv[1]).open()"
 
-def test_four_processes_meet_a_fresh_store(tmp_path: Path, start: Any) -> None:
-    jobs = [start(JOB, tmp_path, number) for number in range(4)]
-    while not all((tmp_path / f"ready-{number}").exists() for number in range(4)):
-        time.sleep(0.01)
-        assert all(job.poll() is None for job in jobs), [job.stderr.read() for job in jobs if job.poll() is not None]
-    (tmp_path / "go").touch()
+
+def test_four_processes_meet_a_fresh_store(tmp_path: Path, nursery: Any) -> None:
+    jobs = [nursery.start(JOB, tmp_path / "new", number) for number in range(4)]
     answers = []
     for job in jobs:
-        out, err = job.communicate(timeout=120)
-        assert (job.returncode, err) == (0, "")  # and nobody chatters
-        parent, run_id, called, silent = json.loads(out)
-        assert (called, silent) == ([], True)
-        answers.append((parent, run_id))
+        assert (job.wait(), job.said("err")) == (0, "")  # and nobody chatters
+        answers.append(json.loads(job.said()))
     assert len({parent for parent, _ in answers}) == 1
-    tracker = Mlflow(folder=str(tmp_path)).open()
+    tracker = Mlflow(folder=str(tmp_path / "new")).open()
     tracker.close_parent("a 'quoted' \"key\"")
     client = tracker._store.client
     parent = client.get_run(answers[0][0])
-    assert parent.info.status == "FINISHED"
+    assert parent.info.status == "FINISHED" and "sleepy.killed" not in parent.data.tags
     assert parent.data.tags["sleepy.children.finished"] == parent.data.tags["sleepy.children"] == "4"
     assert len(client.search_runs([tracker._store.experiment])) == 5
     for number, (parent_id, run_id) in enumerate(answers):
@@ -72,17 +64,35 @@ def test_four_processes_meet_a_fresh_store(tmp_path: Path, start: Any) -> None:
         assert [used.dataset.name for used in run.inputs.dataset_inputs] == ["koans"]
 
 
-def test_a_process_killed_while_it_makes_the_database_leaves_no_half_of_one(tmp_path: Path, start: Any) -> None:
-    process = start("import sys; from sleepy.track.mlflow import Mlflow; Mlflow(folder=sys.argv[1]).open()", tmp_path)
-    partial = tmp_path / "mlflow.db.part"
-    while not (partial.exists() and partial.stat().st_size):
-        assert process.poll() is None, process.stderr.read()
+def test_a_process_killed_while_it_makes_the_database_leaves_no_half_of_one(tmp_path: Path, nursery: Any) -> None:
+    process = nursery.start(OPENS, tmp_path)
+    files = [tmp_path / "mlflow.db.part", tmp_path / "mlflow.db"]
+    while not any(file.exists() and file.stat().st_size > 200_000 for file in files):  # of almost a million
         time.sleep(0.001)
     process.kill()
-    process.wait()
-    assert not (tmp_path / "mlflow.db").exists()
+    assert process.wait() == -9
+    assert [file.exists() for file in files] == [True, False]
     with Mlflow(folder=str(tmp_path)).open().run(name="afterwards") as run:
         run.metrics({"x": 1.0})
+
+
+FULL = """
+import resource, sys
+from sleepy.errors import SleepyError
+from sleepy.track.mlflow import Mlflow
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+try:
+    Mlflow(folder=sys.argv[1]).open()
+except SleepyError as error:
+    print(error)
+"""
+
+
+def test_a_disk_that_fills_while_the_database_is_made_is_explained(tmp_path: Path, nursery: Any) -> None:
+    process = nursery.start(FULL, tmp_path)
+    assert (process.wait(), process.said("err")) == (0, "")
+    assert f"runs cannot be recorded in {tmp_path}: " in process.said()
+    assert not (tmp_path / "mlflow.db").exists()
 
 
 def test_artifacts_lie_beside_the_database_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,15 +215,14 @@ def test_empty_options_are_named() -> None:
 def test_the_yaml_states_the_defaults() -> None:
     import yaml
 
-    text = (Path(__file__).parents[2] / "conf/track/mlflow.yaml").read_text()
+    text = (ROOT / "conf/track/mlflow.yaml").read_text()
     content = yaml.safe_load(text)
     assert {key: content[key] for key in ("folder", "experiment")} == {"folder": ".", "experiment": "sleepy"}
     assert set(content) == {"defaults", "_target_", "folder", "experiment"}
     assert len(re.findall("#", text)) == 2
 
 
-def test_importing_the_option_is_light(start: Any) -> None:
-    process: subprocess.Popen[str] = start(
-        "import sys, sleepy.track.mlflow; print([m for m in ('mlflow', 'sqlalchemy', 'pandas') if m in sys.modules])"
-    )
-    assert process.communicate(timeout=60)[0] == "[]\n"
+def test_importing_the_option_is_light() -> None:
+    code = "import sys, sleepy.track.mlflow; print([m for m in ('mlflow', 'sqlalchemy', 'pandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("[]\n", "")

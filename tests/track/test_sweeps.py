@@ -3,12 +3,15 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
+from sleepy.track import _tracker
 from sleepy.track._process import this_process
 from sleepy.track._tracker import Tracker
 from sleepy.track.mlflow import Mlflow
@@ -27,13 +30,21 @@ with tracker.run(name="job", parent=parent) as run:
 """
 
 CLOSES = """
-import atexit, sys
+import atexit, socket, sys
+called = []
+def refuse(*address, **options):
+    called.append(address)
+    raise OSError("no network here")
+socket.socket.connect = socket.getaddrinfo = refuse
+
 from sleepy.track.mlflow import Mlflow
 tracker = Mlflow(folder=sys.argv[1]).open()
 parent = tracker.parent("closes", "sweep")
 atexit.register(tracker.close_parent, "closes")
 with tracker.run(name="good", parent=parent):
     pass
+from mlflow.telemetry.utils import is_telemetry_disabled
+print(called, is_telemetry_disabled())
 with tracker.run(name="bad", parent=parent):
     sys.exit(1)
 """
@@ -43,14 +54,17 @@ def status(client: MlflowClient, run_id: str) -> str:
     return str(client.get_run(run_id).info.status)
 
 
-def test_a_sweep_killed_with_9_is_marked_at_the_next_start(shared: Tracker, client: MlflowClient, start: Any) -> None:
+def test_a_sweep_killed_with_9_is_marked_at_the_next_start(shared: Tracker, client: MlflowClient, nursery: Any) -> None:
     folder = str(shared._store.folder)
-    process = start(SWEEP, folder)
-    parent, job = json.loads(process.stdout.readline() or process.stderr.read())
+    process = nursery.start(SWEEP, folder)
+    while not process.said().endswith("\n"):
+        time.sleep(0.01)
+        assert not process.said("err")
+    parent, job = json.loads(process.said())
     Mlflow(folder=folder).open()
     assert status(client, job) == status(client, parent) == "RUNNING"
     process.kill()
-    while Path(f"/proc/{process.pid}").exists() and " Z " not in Path(f"/proc/{process.pid}/stat").read_text():
+    while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
     Mlflow(folder=folder).open()  # nobody has waited for it yet: a zombie counts as gone
     assert status(client, job) == status(client, parent) == "KILLED"
@@ -59,12 +73,14 @@ def test_a_sweep_killed_with_9_is_marked_at_the_next_start(shared: Tracker, clie
     tags = client.get_run(parent).data.tags
     assert (tags["sleepy.children"], tags["sleepy.children.killed"]) == ("1", "1")
     assert tags["experiment"] == "smoke"
+    assert process.wait() == -9
 
 
-def test_a_sweep_can_be_closed_at_exit(shared: Tracker, client: MlflowClient, start: Any) -> None:
-    process = start(CLOSES, shared._store.folder)
-    out, err = process.communicate(timeout=120)
-    assert (process.returncode, out, err) == (1, "", "")
+def test_a_sweep_can_be_closed_at_exit_without_a_network(shared: Tracker, plain: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSES, shared._store.folder], env=plain, capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, "[] True\n", "")
     parent = shared._sweep("closes")
     assert parent is not None and parent.info.status == "FAILED"
     found = {name: value for name, value in parent.data.tags.items() if name.startswith("sleepy.children")}
@@ -95,6 +111,20 @@ def test_only_this_hosts_dead_are_marked(shared: Tracker, client: MlflowClient) 
         client.set_terminated(run_id)
 
 
+def test_a_run_that_ends_while_others_look_is_not_marked(
+    shared: Tracker, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = left_running(client)
+
+    def ends_just_now(tags: Any) -> bool:
+        client.set_terminated(job, "FINISHED")
+        return False
+
+    monkeypatch.setattr(_tracker, "is_alive", ends_just_now)
+    shared.mark_killed()
+    assert status(client, job) == "FINISHED"
+
+
 def test_a_parent_lives_as_long_as_a_child_does(shared: Tracker, client: MlflowClient) -> None:
     parent = left_running(client, sleepy_sweep="long")
     child = left_running(client, mlflow_parentRunId=parent, sleepy_host="another-machine")
@@ -108,9 +138,10 @@ def test_a_parent_lives_as_long_as_a_child_does(shared: Tracker, client: MlflowC
 def test_a_parent_is_found_again_and_goes_on(shared: Tracker, client: MlflowClient) -> None:
     parent = left_running(client, sleepy_sweep="again")
     shared.mark_killed()
+    assert "sleepy.killed" in client.get_run(parent).data.tags
     assert shared.parent("again", "another name") == parent
     found = client.get_run(parent)
-    assert found.info.status == "RUNNING"
+    assert found.info.status == "RUNNING" and "sleepy.killed" not in found.data.tags
     assert found.data.tags["sleepy.started"] == this_process()["sleepy.started"]  # it is this process's now
     shared.mark_killed()
     assert status(client, parent) == "RUNNING"

@@ -1,0 +1,25 @@
+"""sleepy's only entry: `python run.py --help` lists what can be chosen, docs/ says what for."""
+
+import hydra
+from omegaconf import DictConfig
+
+from sleepy import command, schema
+
+schema.register()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def app(config: DictConfig) -> None:
+    """One job: Hydra has composed its config."""
+    from sleepy import pipeline
+
+    pipeline.run(config)
+
+
+def main() -> None:
+    """The command line."""
+    command.guarded(app)
+
+
+if __name__ == "__main__":
+    main()

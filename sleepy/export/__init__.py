@@ -1,0 +1,1 @@
+"""Merged weights become files that others can run: GGUF, adapter GGUF, Ollama Modelfile."""

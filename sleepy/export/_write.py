@@ -1,0 +1,39 @@
+"""The merged weights as f16 GGUF."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from sleepy.artifacts import BaseModel
+from sleepy.errors import ModelError
+from sleepy.export._header import read_header, tensor, with_text
+from sleepy.export._layout import places, same_bits
+from sleepy.merge._files import WEIGHTS, mapped
+
+
+def write_f16(merged: Path, base: BaseModel, target: Path, texts: dict[str, str]) -> None:
+    """Write the weights in folder `merged` to `target`: a copy of the base's f16 GGUF in which the tensors that differ
+    from the base's are replaced, and the metadata's strings `texts` set. All else, tokenizer and chat template above
+    all, is the base's to the byte.
+
+    Raises ModelError when the weights are not those of a model like `base`.
+    """
+    before, after = mapped(base.weights / WEIGHTS), mapped(merged / WEIGHTS)
+    if {name: weight.shape for name, weight in before.items()} != {name: weight.shape for name, weight in after.items()}:
+        raise ModelError(f"{merged}: found other tensors than {base.name} has, expected the same names and shapes")
+    changed = [name for name in before if not same_bits(before[name], after[name])]
+    found = places(base, changed)
+    source = read_header(base.gguf_f16)
+    header = source
+    for key, text in texts.items():
+        header = with_text(header, key, text)
+    packed = header.packed()
+    with base.gguf_f16.open("rb") as stream, target.open("wb") as out:
+        out.write(packed)
+        stream.seek(source.data)
+        shutil.copyfileobj(stream, out, 1 << 24)
+    header = read_header(target)
+    for name in changed:
+        there = tensor(target, header, found[name].name, "r+")
+        there[:] = found[name].rows(after[name])

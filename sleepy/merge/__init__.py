@@ -1,0 +1,1 @@
+"""An adapter becomes part of the weights."""

@@ -1,0 +1,45 @@
+"""W + (alpha / r) B A: the adapter added to the weights."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from sleepy.artifacts import Adapter, BaseModel
+from sleepy.errors import ModelError
+from sleepy.merge._files import WEIGHTS, mapped, whole
+from sleepy.merge._lora import read_updates
+from sleepy.models._files import need_space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    """Adds the adapter at full strength. Sums are float32; the result is stored as f16, which keeps a small update
+    that bf16, with three bits less, would round away."""
+
+    def merge(self, adapter: Adapter | None, base: BaseModel, folder: Path) -> Path:
+        """Write `base` with `adapter` merged to `folder`, which transformers loads as it is, and return it.
+
+        Without an adapter there is nothing to merge: it is the base's own folder then. Raises ModelError for an
+        adapter that is missing, damaged or of another base model, and for want of disk space.
+        """
+        if adapter is None:
+            return base.weights
+        import torch
+
+        updates = read_updates(adapter, base)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        need_space(folder.parent, (base.weights / WEIGHTS).stat().st_size, "the merged weights")
+        with whole(folder) as partial:
+            partial.mkdir()
+            for path in base.weights.iterdir():
+                shutil.copyfile(path, partial / path.name)
+            weights = mapped(partial / WEIGHTS, "r+")  # what is not adapted stays as it was copied, a tied head too
+            for update in updates:
+                weight = torch.from_numpy(weights[update.name])
+                weight.copy_(torch.addmm(weight.float(), update.b, update.a, alpha=update.scale))
+                if not torch.isfinite(weight).all():
+                    raise ModelError(f"{adapter.folder}: {update.name} with this adapter exceeds what f16 can hold "
+                                     f"(65504): train again with a lower train.lr")
+        return folder

@@ -1,0 +1,214 @@
+"""The stages, in order. Read it as a table of contents: each takes what the ones before it made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from sleepy.algo._batches import Example
+from sleepy.artifacts import Adapter, BaseModel, Check, Comparison, Mix, Scores, Served, Task, TaskSet, Verdict, digest_of
+from sleepy.data._pairs import load_pairs, sample
+from sleepy.errors import ConfigError
+from sleepy.evaluate.harness import cached, evaluate, write_scores
+from sleepy.evaluate.stats import compare
+from sleepy.progress import Stages
+from sleepy.report._summary import RunSummary
+from sleepy.schema import options
+from sleepy.tasks._audit import audit, require_proof
+from sleepy.tasks._page import write_audit
+from sleepy.track import _log
+from sleepy.track._run import Run
+from sleepy.track._sweep import sweep_key
+from sleepy.track._tracker import Tracker
+
+NEEDS: dict[str, tuple[str, ...]] = {
+    "fetch": (), "prove": (), "audit": ("prove",), "baseline": ("fetch", "prove"), "train": ("baseline",),
+    "merge": ("train",), "export": ("merge",), "evaluate": ("export",), "gate": ("evaluate",), "report": ("gate",),
+}  # fmt: skip
+
+
+def run(config: DictConfig) -> None:
+    """One job from its composed config: checked whole, then done stage by stage inside one MLflow run.
+
+    Raises ConfigError with every problem of the config before anything is loaded.
+    """
+    chosen = options(config)
+    stages = _stages(chosen["root"].stages)
+    if "train" in stages and chosen["algo"].trains:
+        chosen["algo"].check_machine(chosen["train"], chosen["root"].device)
+    hydra = HydraConfig.get()
+    overrides = list(hydra.overrides.task)
+    choices = {k: str(v) for k, v in hydra.runtime.choices.items() if "/" not in k}
+    tracker = chosen["track"].open()
+    name = " ".join(overrides) or "defaults"
+    parent = None
+    if hydra.mode.name == "MULTIRUN":
+        parent = tracker.parent(sweep_key(hydra.sweep.dir), "sweep")
+    tags = {"experiment": choices.get("experiment", "None").replace("None", ""), "algorithm": choices["algo"],
+            "model": choices["model"], "tasks": choices["tasks"], "data": choices["data"]}
+    with tracker.run(name=name, tags=tags, parent=parent) as tracked:
+        _log.config(tracked, OmegaConf.to_container(config, resolve=True), overrides)  # type: ignore[arg-type]
+        job = Job(chosen, choices, overrides, Path(hydra.runtime.output_dir), tracker, tracked)
+        for stage in stages:
+            getattr(job, stage)()
+        tracked.metrics({f"seconds/{k}": v for k, v in job.stages.seconds.items()})
+
+
+def _stages(asked: list[str]) -> list[str]:
+    """The stages in the pipeline's order. Raises ConfigError for one that is unknown or lacks what it needs."""
+    problems = [f"stages: found {s!r}, expected some of {', '.join(NEEDS)}" for s in asked if s not in NEEDS]
+    problems += [f"stages: {s} needs {n}, which is not asked for" for s in asked for n in NEEDS.get(s, ()) if n not in asked]
+    if problems or not asked:
+        raise ConfigError("\n".join(problems) or f"stages: found none, expected some of {', '.join(NEEDS)}")
+    return [s for s in NEEDS if s in asked]
+
+
+class Job:
+    """One run on its way through the stages. Each method is a stage; what it makes is an attribute."""
+
+    base: BaseModel
+    tasks: TaskSet
+    pairs: TaskSet
+    before: Scores
+    after: Scores
+    mix: Mix | None = None
+    adapter: Adapter | None = None
+    merged: Path
+    exported: Any
+    comparison: Comparison
+    verdict: Verdict
+
+    def __init__(self, chosen: dict[str, Any], choices: dict[str, str], overrides: list[str], folder: Path,
+                 tracker: Tracker, tracked: Run) -> None:
+        self.chosen, self.choices, self.overrides, self.folder = chosen, choices, overrides, folder
+        self.tracker, self.tracked = tracker, tracked
+        self.root = chosen["root"]
+        self.cache = Path(self.root.cache).expanduser()
+        self.stages = Stages()
+        self.place = Path()
+
+    def fetch(self) -> None:
+        """The model: brought once, mapped afterwards."""
+        with self.stages.stage("fetch", unit="model"):
+            self.base = self.chosen["model"].fetch(self.cache)
+
+    def prove(self) -> None:
+        """Koans and pairs, each proven by rustc."""
+        self.tasks, self.pairs = self.chosen["tasks"].load(), load_pairs()
+        self.checker = self.chosen["sandbox"].open(self.cache)
+        everything = [*self.tasks, *self.pairs]
+        with self.stages.stage("prove", 2 * len(everything), "check") as done:
+            require_proof(everything, self.checker, done)
+        _log.task_set(self.tracked, self.tasks, "evaluation")
+
+    def audit(self) -> None:
+        """The exam examined: cheats and near-duplicates too. Raises DataError when anything is found."""
+        with self.stages.stage("audit", 3 * len(self.tasks), "check") as done:
+            rows, findings = audit(self.tasks.tasks, self.checker, self.pairs.tasks, done)
+        page = write_audit(self.folder, self.tasks, rows, findings)
+        self.tracked.artifact(page)
+
+    def baseline(self) -> None:
+        """The untouched model on the koans; measured once for a model, task set, prompt and engine."""
+        served = Served(self.base.name, self.base.gguf, self.base.weights, self.base.digest)
+        self.before = self._measured_once("baseline", served, self.tasks)
+        _log.scores(self.tracked, self.before, "baseline")
+
+    def train(self) -> None:
+        """A mix from what the baseline passes and fails, and an adapter from the mix."""
+        algorithm, data = self.chosen["algo"], self.chosen["data"]
+        if not algorithm.trains:
+            return
+        probed = None
+        if data.probe:
+            served = Served(self.base.name, self.base.gguf, self.base.weights, self.base.digest)
+            probed = self._measured_once("probe", served, sample(self.pairs, data.probe, self.root.seed))
+        self.mix = data.compose(self.pairs, probed, self.root.seed)
+        _log.mix(self.tracked, self.folder, self.mix)
+        examples = self._examples(self.mix.examples)
+        settings = self.chosen["train"]
+        record = {"base": self.base.digest, "algo": self.choices["algo"], "algo_options": asdict(algorithm),
+                  "lora": asdict(self.chosen["lora"]), "train": asdict(settings), "seed": self.root.seed,
+                  "device": self.root.device, "mix": self.mix.digest, "prompt": self.chosen["repair"].identity()}
+        self.place = Path(self.root.checkpoints) / digest_of(record)[:16]
+        with self.stages.stage("train", settings.steps, "step") as done:
+
+            def on_step(step: int, loss: float) -> None:
+                done(loss=f"{loss:.3f}")
+                self.tracked.metrics({"train/loss": loss, "train/lr": settings.rate(step)}, step=step + 1)
+
+            self.adapter = algorithm.fit(self.base, examples, lora=self.chosen["lora"], train=settings,
+                                         device=self.root.device, seed=self.root.seed, folder=self.folder / "adapter",
+                                         place=self.place, record=record, on_step=on_step)
+        _log.adapter(self.tracked, self.adapter)
+
+    def merge(self) -> None:
+        """The adapter added to the weights."""
+        with self.stages.stage("merge", unit="model"):
+            self.merged = self.chosen["merge"].merge(self.adapter, self.base, self.folder / "merged")
+
+    def export(self) -> None:
+        """Files to take away, and the proof that they say what the merged weights say."""
+        with self.stages.stage("export", unit="model"):
+            prompts = [e.prompt for e in self._examples(self.tasks.tasks[:2])]
+            self.exported = self.chosen["export"].export(self.merged, self.base, self.adapter, prompts,
+                                                         self.folder / "export", f"{self.base.name} {self.choices['algo']}")
+        _log.export(self.tracked, self.exported)
+
+    def evaluate(self) -> None:
+        """The exported model on the same koans."""
+        name = f"{self.base.name}+{self.choices['algo']}"
+        served = Served(name, self.exported.gguf.path, self.merged, self.exported.gguf.digest)
+        self.after = self._measure("evaluate", served, self.tasks)
+        write_scores(self.folder / "scores.json", self.after)
+        _log.scores(self.tracked, self.after, "eval")
+
+    def gate(self) -> None:
+        """Paired, koan by koan: may the result replace what is in use?"""
+        with self.stages.stage("gate", unit="verdict"):
+            self.comparison = compare(self.before, self.after)
+            self.verdict = self.chosen["gate"].decide(self.comparison, self.before, self.after)
+            _log.verdict(self.tracked, self.comparison, self.verdict)
+            _log.koans(self.tracked, self.before, self.after)
+            if self.verdict.promoted and self.adapter is not None:
+                self.tracker.promote(self.tracked.id, f"sleepy-{self.base.name}")
+
+    def report(self) -> None:
+        """The table in the terminal, and the page with its pictures."""
+        code = _log.code(self.tracked)
+        with self.stages.stage("report", unit="page"):
+            summary = RunSummary(
+                name=" ".join(self.overrides) or "defaults", overrides=tuple(self.overrides), model=self.base.name,
+                algorithm=self.choices["algo"], tasks=self.tasks, before=self.before, after=self.after,
+                comparison=self.comparison, verdict=self.verdict, mix=self.mix, adapter=self.adapter,
+                gguf=self.exported.gguf, proof=self.exported.proof, seconds=self.stages.seconds, run_id=self.tracked.id,
+                ui_line=self.tracker.ui_line(), revision=code[0], dirty=code[1], warnings=tuple(self.exported.warnings))
+            files = self.chosen["report"].write(self.folder, summary)
+            for path in (files.page, *files.pictures):
+                self.tracked.artifact(path, "report")
+        self.chosen["report"].show(summary, files)
+        if self.adapter is not None:
+            self.chosen["algo"].forget(self.place)
+
+    def _examples(self, tasks: tuple[Task, ...]) -> list[Example]:
+        broken: list[Check] = self.checker.check_all([(t.broken, (), t.edition) for t in tasks])
+        repair = self.chosen["repair"]
+        return [Example(repair.first(t, b), repair.answer(t.fix)) for t, b in zip(tasks, broken, strict=True)]
+
+    def _measure(self, stage: str, served: Served, tasks: TaskSet) -> Scores:
+        with self.stages.stage(stage, len(tasks), "koan") as done:
+            return evaluate(served, tasks, self.chosen["engine"], self.chosen["repair"], self.checker, done)
+
+    def _measured_once(self, stage: str, served: Served, tasks: TaskSet) -> Scores:
+        measure: Callable[[], Scores] = lambda: self._measure(stage, served, tasks)  # noqa: E731
+        scores, known = cached(self.cache / "baselines", served, tasks, self.chosen["engine"], self.chosen["repair"],
+                               self.checker, measure)
+        if known:
+            with self.stages.stage(stage, len(tasks), "koan"):
+                pass
+        return scores

@@ -1,0 +1,43 @@
+"""Stages as a person watches them: a bar with its time for each."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class Stages:
+    """Shows stages and remembers how long each took, in seconds."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, total: int = 1, unit: str = "step") -> Iterator[Callable[..., None]]:
+        """A bar over `total` units for the block; the function it gets advances it by one, and shows what it is told.
+        A stage of a single step is done when its block is."""
+        from tqdm import tqdm
+
+        start = time.perf_counter()
+        form = "{desc:<10} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}{postfix}]"
+        interval = 0.1 if sys.stderr.isatty() else 30.0  # a log file wants few lines
+        with tqdm(total=total, desc=name, unit=unit, bar_format=form, mininterval=interval, maxinterval=interval,
+                  file=sys.stderr) as bar:
+
+            def advance(**shown: object) -> None:
+                if shown:
+                    bar.set_postfix(shown, refresh=False)
+                bar.update()
+
+            yield advance
+            bar.update(total - bar.n)
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def say(text: str) -> None:
+    """A line for the user that does not tear a bar apart."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr)

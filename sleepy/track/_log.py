@@ -1,0 +1,86 @@
+"""What the stages' artifacts become in MLflow: names that group, tables that can be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sleepy.artifacts import Adapter, Comparison, Mix, Scores, TaskSet, Verdict, write_jsonl
+from sleepy.evaluate.metrics import summary
+from sleepy.track._record import record
+from sleepy.track._run import Run
+
+
+def config(run: Run, resolved: dict[str, Any], overrides: list[str]) -> None:
+    """The whole config as parameters and as a file, the overrides, and what the run is made with."""
+    import yaml
+
+    run.params(resolved)
+    run.text(yaml.safe_dump(resolved, sort_keys=False), "config/config.yaml")
+    run.text("".join(f"{word}\n" for word in overrides), "config/overrides.txt")
+    run.record(Path(__file__).parent)
+
+
+def code(run: Run) -> tuple[str, bool]:
+    """The code's commit ("" outside of a git checkout), and whether the tree differed from it."""
+    tags = record(Path(__file__).parent).tags
+    return tags.get("mlflow.source.git.commit", ""), tags.get("mlflow.source.git.dirty") == "true"
+
+
+def task_set(run: Run, tasks: TaskSet, context: str) -> None:
+    """A task set as a dataset of the run."""
+    run.dataset(tasks.name, tasks.digest, f"sleepy/{tasks.name}/{tasks.version}", len(tasks), context)
+    run.tags({"tasks.digest": tasks.digest})
+
+
+def mix(run: Run, folder: Path, mixed: Mix) -> None:
+    """The mix as a dataset and as a file."""
+    path = folder / "mix.jsonl"
+    write_jsonl(path, mixed.examples)
+    run.artifact(path, "data")
+    run.dataset("mix", mixed.digest, "data/mix.jsonl", len(mixed.examples), "training")
+    run.metrics({f"data/{part}": count for part, count in mixed.parts.items()})
+
+
+def scores(run: Run, measured: Scores, prefix: str) -> None:
+    """Pass rates, in total and by family and level, steps, tokens and seconds, under `prefix`."""
+    run.metrics({f"{prefix}/{name}": value for name, value in summary(measured).items()})
+
+
+def adapter(run: Run, trained: Adapter) -> None:
+    """The adapter's folder, its digest and what it cost."""
+    run.artifact(trained.folder, "adapter")
+    run.tags({"adapter.digest": trained.digest})
+    run.metrics({"train/seconds": trained.seconds, "train/parameters": trained.trainable, "train/tokens": trained.tokens})
+
+
+def export(run: Run, exported: Any) -> None:
+    """Digests of what was exported; the model file itself stays in the run's folder."""
+    run.tags({"gguf.digest": exported.gguf.digest, "gguf.quantization": exported.gguf.quantization,
+              "gguf.path": str(exported.gguf.path), "export.proof": exported.proof})
+    run.metrics({"export/bytes": exported.gguf.size})
+    for path in (exported.modelfile, exported.adapter_gguf and exported.adapter_gguf.path):
+        if path is not None:
+            run.artifact(path, "export")
+
+
+def verdict(run: Run, comparison: Comparison, found: Verdict) -> None:
+    """The paired comparison as metrics, the gate's word as tags."""
+    run.metrics({"compare/fixes": len(comparison.fixes), "compare/regressions": len(comparison.regressions),
+                 "compare/difference": comparison.difference, "compare/low": comparison.interval[0],
+                 "compare/high": comparison.interval[1], "compare/p_value": comparison.p_value,
+                 "compare/detectable": comparison.detectable})
+    run.tags({"gate": "promoted" if found.promoted else "refused", "gate.rule": found.rule, "gate.reason": found.reason})
+
+
+def koans(run: Run, before: Scores, after: Scores) -> None:
+    """A row a koan, baseline beside result, as a table artifact."""
+    rows = []
+    for b, a in zip(before.results, after.results, strict=True):
+        last = a.attempts[-1]
+        rows.append({"koan": a.task, "family": a.family, "level": a.level, "pattern": a.pattern,
+                     "baseline": "pass" if b.passed else "fail", "result": "pass" if a.passed else "fail",
+                     "ended at": last.stage, "codes": " ".join(last.codes), "attempts": len(a.attempts),
+                     "prompt tokens": last.prompt_tokens, "answer tokens": last.completion_tokens,
+                     "seconds": round(last.seconds, 2), "answer": last.program})
+    run.table(rows, "koans")
