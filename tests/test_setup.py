@@ -137,6 +137,10 @@ def test_a_failed_install_is_reported_and_tried_again(checkout: Checkout) -> Non
     assert "failed after" in checkout.said and "sleepy is set up" not in checkout.said
     (checkout.root / "pip-fails").unlink()
     assert checkout.setup().status == 0 and INSTALL_SLEEPY in checkout.calls
+    (checkout.root / "pip-fails").touch()
+    assert checkout.setup("dev").status != 0
+    (checkout.root / "pip-fails").unlink()
+    assert INSTALL_SLEEPY in checkout.setup().calls  # what was there may be broken halfway
 
 
 def test_an_unknown_extra_is_named(checkout: Checkout) -> None:
@@ -225,13 +229,27 @@ def test_without_root_the_line_that_installs_rustc_is_named(
     assert checkout.calls == []  # neither apt nor pip was asked for anything
 
 
-def test_root_installs_what_is_missing_and_goes_on(checkout: Checkout, real_rustc: Path) -> None:
+@pytest.mark.parametrize("root", [True, False], ids=["root", "sudo"])
+def test_what_is_missing_is_installed_where_that_takes_no_question(
+    checkout: Checkout, real_rustc: Path, root: bool
+) -> None:
     checkout.without("rustc", "bwrap")
-    apt(checkout, DEBIAN_12, True, f"ln -s {real_rustc} $HERE/bin/rustc; ln -s /bin/true $HERE/bin/bwrap")
+    apt(checkout, DEBIAN_12, root, f"ln -s {real_rustc} $HERE/bin/rustc; ln -s /bin/true $HERE/bin/bwrap")
+    if not root:
+        checkout.tool("sudo", '[ "$1" = -n ] && shift && "$@"')
+        checkout.tool("true", "exit 0")
     assert checkout.setup().status == 0, checkout.said
     assert checkout.calls[0] == "apt-get update"
     assert checkout.calls[1].startswith("apt-get install -y --no-install-recommends --no-remove")
     assert checkout.calls[1].endswith(" rustc-web rust-web-clippy bubblewrap")
+
+
+def test_a_sudo_that_wants_a_password_is_not_asked(checkout: Checkout) -> None:
+    checkout.without("rustc")
+    apt(checkout, DEBIAN_12, root=False)
+    checkout.tool("sudo", 'echo "sudo $*" >>"$CALLS"; exit 1')
+    assert checkout.setup().status == 1
+    assert checkout.calls == ["sudo -n true"]
 
 
 def test_an_old_rustc_is_not_enough(checkout: Checkout) -> None:

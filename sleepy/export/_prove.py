@@ -38,7 +38,7 @@ class _Answer:
     logits: np.ndarray
 
 
-def prove(merged: Path, gguf: Path, prompts: Sequence[Prompt], tokens: int = 32) -> Proof:
+def prove(merged: Path, gguf: Path, prompts: Sequence[Prompt], tokens: int = 24) -> Proof:
     """Compare the model in folder `merged` (transformers, float32) with its f16 GGUF (llama.cpp) on `prompts`.
 
     llama.cpp answers greedily with up to `tokens` tokens a prompt. transformers then reads prompt and answer in one

@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 import warnings
 from pathlib import Path
+from typing import Any
 
 from sleepy.errors import ModelError
 from sleepy.models._files import need_space
-from sleepy.models._llama import end_tokens, header, is_quantized, quantize, tokenize
+from sleepy.models._llama import end_tokens, header, is_quantized, metadata, quantize, tokenize
 
 # Indentation, digits, letters and symbols outside ASCII: what tokenizers that only look alike split differently.
-SAMPLE = "fn main() {\n    let größe: i32 = \"12345\";\n\n\tprintln!(\"{größe:>08.3} it's π ≠ 😀\"); // 2024\n}\n"
+SAMPLE = "fn main() {\n    let größe: i32 = \"12345\";\n\n\tprintln!(\"{größe:>08.3} it's π ≠ 😀\"); //  2024\n    7\n}\n"
+# Values of "tokenizer.ggml.pre" at which llama.cpp parts digits first (llama-vocab.cpp).
+DIGITS_APART = ("smollm", "starcoder", "refact", "command-r", "codeshell")
 
 
 def derive_from_gguf(source: Path, folder: Path) -> None:
@@ -57,15 +60,25 @@ def write_weights(source: Path, gguf: str | None, target: Path) -> None:
         model.config.tie_word_embeddings = True
         model.tie_weights()
     if gguf:
-        # llama.cpp knows all ends of an answer of this vocabulary, the file's metadata only one
         with header(source / gguf) as loaded:
+            # llama.cpp knows all ends of an answer of this vocabulary, the file's metadata only one
             model.generation_config.eos_token_id = end_tokens(loaded)
+            if metadata(loaded, "tokenizer.ggml.pre") in DIGITS_APART:
+                split_digits(tokenizer)
     try:
         model.save_pretrained(target, max_shard_size="1TB")
     except SafetensorError as error:  # its way to say that the disk is full
         raise ModelError(f"{target}: the weights cannot be written: {error}") from error
     (target / "model.safetensors").chmod(0o644)  # safetensors makes it unreadable for everyone else
     tokenizer.save_pretrained(target)
+
+
+def split_digits(tokenizer: Any) -> None:
+    """Part text at every digit before anything else is parted, which transformers forgets on reading a GGUF file."""
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
+
+    tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
+        [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
 
 
 def compare_tokens(weights: Path, gguf: Path) -> None:

@@ -78,13 +78,18 @@ def header(gguf: Path) -> Iterator[Any]:
             llama_cpp.llama_model_free(model)
 
 
-def is_quantized(model: Any) -> bool:
-    """Whether a model's file says that its weights are blocks of small integers, not 16 or 32 bit floats."""
+def metadata(model: Any, key: str) -> str:
+    """A short entry of a model's metadata; empty if there is none."""
     import llama_cpp
 
-    value = ctypes.create_string_buffer(16)
-    llama_cpp.llama_model_meta_val_str(model, b"general.file_type", value, len(value))
-    return value.value not in (b"0", b"1", b"32")  # llama_ftype: all F32, mostly F16, mostly BF16
+    value = ctypes.create_string_buffer(64)
+    llama_cpp.llama_model_meta_val_str(model, key.encode(), value, len(value))
+    return value.value.decode("utf-8", "replace")
+
+
+def is_quantized(model: Any) -> bool:
+    """Whether a model's file says that its weights are blocks of small integers, not 16 or 32 bit floats."""
+    return metadata(model, "general.file_type") not in ("0", "1", "32")  # llama_ftype: all F32, mostly F16, mostly BF16
 
 
 def end_tokens(model: Any) -> list[int]:

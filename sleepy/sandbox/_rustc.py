@@ -100,10 +100,23 @@ def _diagnostic(record: dict[str, Any]) -> Diagnostic:
             span = {**span["expansion"]["span"], "label": span["label"], "is_primary": span["is_primary"]}
         if span["file_name"] == "<anon>" and (span["label"] or span["is_primary"]):
             labels.append((span["line_start"], span["label"] or ""))
-    helps = tuple(child["message"] for child in record["children"] if child["level"] == "help")
+    helps = tuple(_help(child) for child in record["children"] if child["level"] == "help")
     rendered = (record["rendered"] or "").replace("<anon>", SHOWN_AS)
     code = (record["code"] or {}).get("code", "")
     return Diagnostic(code, record["message"], tuple(dict.fromkeys(labels)), helps, rendered)
+
+
+def _help(child: dict[str, Any]) -> str:
+    """A help's message, with each line as rustc suggests to write it."""
+    lines: dict[int, str] = {}
+    for span in sorted(child["spans"], key=lambda s: (s["line_start"], -s["column_start"])):  # from the right: places stay
+        new = span["suggested_replacement"]
+        if new is None or span["file_name"] != "<anon>" or span["line_start"] != span["line_end"] or not span["text"]:
+            continue
+        number = span["line_start"]
+        line = lines.get(number, span["text"][0]["text"])
+        lines[number] = line[:span["column_start"] - 1] + new + line[span["column_end"] - 1:]
+    return child["message"] + "".join(f"\n    line {n}: `{line.strip()}`" for n, line in sorted(lines.items()))
 
 
 def clean_environment() -> dict[str, str]:

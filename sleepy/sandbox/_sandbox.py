@@ -17,7 +17,7 @@ from sleepy.sandbox._process import Finished, run_limited
 from sleepy.sandbox._rustc import FLAGS, parse_diagnostics, toolchain, with_tests
 from sleepy.schema import ranged
 
-_CHECK_VERSION = 1  # raise it when the meaning of a verdict changes
+_CHECK_VERSION = 2  # raise it when the meaning of a verdict changes
 _SIGNALS = {4: "illegal instruction", 6: "abort", 9: "CPU time or memory used up", 11: "stack overflow or bad memory access",
             24: "CPU time used up", 25: "file too large"}
 

@@ -17,8 +17,11 @@ TEMPLATE = (
 WIDTH, WIDE, BLOCKS, HEADS, KV_HEADS = 64, 128, 2, 4, 2
 
 
-def write_gguf(path: Path, arch: str = "qwen2", head: str = "none") -> Path:
-    """A random model of two layers with a byte-level tokenizer. `head`: none, equal (to the embedding) or own."""
+def write_gguf(path: Path, arch: str = "qwen2", head: str = "none", pre: str = "qwen2") -> Path:
+    """A random model of two layers with a byte-level tokenizer.
+
+    `head`: none, equal (to the embedding) or own. `pre`: llama.cpp's name for how text is parted before merging.
+    """
     import gguf
     import numpy as np
     from transformers.convert_slow_tokenizer import bytes_to_unicode
@@ -41,7 +44,7 @@ def write_gguf(path: Path, arch: str = "qwen2", head: str = "none") -> Path:
         out.add_rope_dimension_count(WIDTH // HEADS)
         out.add_vocab_size(len(tokens) + len(special))
     out.add_tokenizer_model("gpt2")
-    out.add_tokenizer_pre("qwen2")
+    out.add_tokenizer_pre(pre)
     out.add_token_list(tokens + special)
     out.add_token_types([1] * len(tokens) + [3] * len(special))
     out.add_token_merges(merges)

@@ -106,6 +106,17 @@ def test_a_head_is_tied_only_if_it_is_the_embedding(head: str, tied: bool, tmp_p
     assert torch.equal(model.lm_head.weight, model.model.embed_tokens.weight) is tied
 
 
+@pytest.mark.parametrize(("arch", "pre"), [("qwen2", "qwen2"), ("llama", "smollm")])
+def test_both_part_text_alike(arch: str, pre: str, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    derive_from_gguf(write_gguf(tmp_path / "tiny.gguf", arch, pre=pre), tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "weights")
+    with header(tmp_path / "f16.gguf") as model:
+        for text in (SAMPLE, "    1", "a  12\n   3\n\n\n  let x", "0..10  - 25 fn\tfn  fn\n"):
+            assert tokenizer(text).input_ids == tokenize(model, text), text
+
+
 def test_tokenizers_that_disagree_are_announced(prepared: Path, tmp_path: Path) -> None:
     derived = next(prepared.glob("models/tiny-*/derived-v1"))
     with warnings.catch_warnings():

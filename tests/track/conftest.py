@@ -63,6 +63,7 @@ class Child:
         os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> int:
+        self.nursery.children.remove(self.pid)
         return self.nursery.ask({"wait": self.pid})
 
     def said(self, name: str = "out") -> str:
@@ -74,7 +75,7 @@ class Nursery:
     """A process that has imported MLflow, which takes seconds, and forks children that run a code at once."""
 
     def __init__(self, folder: Path, env: dict[str, str]) -> None:
-        self.folder, self.numbers = folder, itertools.count()
+        self.folder, self.numbers, self.children = folder, itertools.count(), set[int]()
         self.process = subprocess.Popen(
             [sys.executable, "-c", NURSERY], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -87,7 +88,13 @@ class Nursery:
     def start(self, code: str, *args: object) -> Child:
         files = self.folder / str(next(self.numbers))
         pid = self.ask({"run": code, "argv": ["child", *map(str, args)], "files": str(files)})
+        self.children.add(pid)
         return Child(self, pid, files)
+
+    def close(self) -> None:
+        for pid in self.children:  # of tests that failed
+            os.kill(pid, signal.SIGKILL)
+        self.process.communicate()
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +109,7 @@ def plain() -> dict[str, str]:
 def nursery(tmp_path_factory: pytest.TempPathFactory, plain: dict[str, str]) -> Iterator[Nursery]:
     nursery = Nursery(tmp_path_factory.mktemp("nursery"), plain)
     yield nursery
-    nursery.process.communicate()
+    nursery.close()
 
 
 @pytest.fixture(scope="session")

@@ -19,14 +19,14 @@ from sleepy.track.mlflow import Mlflow
 ROOT = Path(__file__).resolve().parents[2]
 
 JOB = """
-import json, sys
+import json, sys, time
 from pathlib import Path
 from sleepy.track.mlflow import Mlflow
 
 def together(what):  # the next step is one that all four take at a time
     Path(sys.argv[1], what + sys.argv[2]).touch()
     while len(list(Path(sys.argv[1]).glob(what + "[0-9]"))) < 4:
-        pass
+        time.sleep(0.001)
 
 tracker = Mlflow(folder=sys.argv[1]).open()
 together("parent")

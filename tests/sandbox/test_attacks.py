@@ -1,0 +1,188 @@
+"""Each test attacks one property of the sandbox, with the real compiler. What must fail, must fail for the right reason."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from sleepy.sandbox._sandbox import Checker
+from sleepy.sandbox.bwrap import Bwrap
+
+CALL = ("attack();", "assert_eq!(answer(), 42);")
+HONEST = "pub fn answer() -> u32 { 42 }\n"
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Checker:
+    return Bwrap().open(tmp_path_factory.mktemp("verdicts"))
+
+
+def attack(box: Checker, body: str, *, before: str = "", tests: tuple[str, ...] = CALL):
+    return box.build_and_run(f"{before}{HONEST}pub fn attack() {{ {body} }}", tests, "2024")
+
+
+def test_an_honest_program_passes(box: Checker) -> None:
+    assert attack(box, "").passed
+
+
+def test_a_wrong_answer_is_a_result(box: Checker) -> None:
+    check = box.build_and_run("pub fn answer() -> u32 { 41 }", CALL[1:], "2021")
+    assert (check.stage, check.compiles) == ("test", True)
+
+
+def test_endless_loop_in_the_program(box: Checker) -> None:
+    check = attack(box, "loop { std::hint::spin_loop() }")
+    assert check.stage == "test" and "CPU time" in check.detail
+
+
+def test_sleeping_for_ever_is_ended_and_not_cached(tmp_path: Path) -> None:
+    checker = Bwrap(run_cpu_seconds=1).open(tmp_path)
+    program = "pub fn attack() { loop { std::thread::sleep(std::time::Duration::from_secs(1)) } }"
+    check = checker.check(program, ("attack();",), "2021")
+    assert check.stage == "test" and check.detail.startswith("wall clock")
+    assert checker.cache._db.execute("SELECT count(*) FROM verdicts").fetchone() == (0,)
+
+
+def test_endless_const_evaluation_in_the_compiler(box: Checker) -> None:
+    before = "#![allow(long_running_const_eval)]\nconst X: u64 = { let mut i = 0u64; while i < u64::MAX { i += 1; } i };\n"
+    start = time.monotonic()
+    check = attack(box, "let _ = X;", before=before)
+    assert check.stage == "compile" and "CPU time" in check.detail
+    assert time.monotonic() - start < 10 * box.sandbox.compile_cpu_seconds
+
+
+def test_memory_bomb(box: Checker) -> None:
+    check = attack(box, "let mut all = Vec::new(); loop { all.push(vec![1u8; 1 << 26]); }")
+    assert check.stage == "test" and "0 of 2" in check.detail
+
+
+def test_memory_bomb_in_the_compiler(box: Checker) -> None:
+    before = "const N: usize = 1 << 40; static BIG: [u8; N] = [1; N];\n"
+    assert attack(box, "let _ = &BIG;", before=before).stage == "compile"
+
+
+def test_fork_bomb(box: Checker) -> None:
+    body = """let mut n = 0;
+        while unsafe { fork() } >= 0 { n += 1; if n > 2000 { println!("unlimited"); std::process::exit(0) } }
+        panic!("stopped after a while")"""
+    check = attack(box, body, before='unsafe extern "C" { fn fork() -> i32; }\n')
+    assert check.stage == "test"
+    check = attack(box, """let mut n = 0;
+        while std::thread::Builder::new().spawn(|| std::thread::park()).is_ok() { n += 1; assert!(n < 1000) }
+        panic!("{n} threads")""")
+    threads = int(check.detail.split(" threads")[0].split()[-1])
+    assert 1 <= threads <= box.sandbox.processes
+
+
+def test_a_gigabyte_of_output(box: Checker) -> None:
+    check = attack(box, 'let line = "x".repeat(1 << 20); for _ in 0..1024 { println!("{line}"); }')
+    assert check.stage == "test" and "KiB" in check.detail
+
+
+@pytest.mark.parametrize("place", ["/usr/planted", "/planted", "/out/planted", "/program", "/etc/planted"])
+def test_writing_outside(box: Checker, place: str) -> None:
+    check = attack(box, f'std::fs::write("{place}", b"x").unwrap();')
+    assert check.stage == "test" and "Err" in check.detail
+
+
+def test_a_file_of_its_own_is_limited(box: Checker) -> None:
+    fill = 'let mut f = std::fs::File::create("/tmp/f").unwrap(); for _ in 0..{} {{ f.write_all(&[0; 1 << 20]).unwrap(); }}'
+    assert attack(box, fill.format(4), before="use std::io::Write;\n").passed
+    assert attack(box, fill.format(80), before="use std::io::Write;\n").stage == "test"
+
+
+def test_reading_a_planted_secret(box: Checker, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("42")
+    for folder in (tmp_path, *tmp_path.parents[:-2]):
+        folder.chmod(0o755)  # the file is readable for anybody outside
+    at_compile_time = f'pub fn answer() -> u32 {{ include_str!("{secret}").trim().parse().unwrap() }}'
+    check = box.build_and_run(at_compile_time, CALL[1:], "2021")
+    assert check.stage == "compile" and "couldn't read" in check.detail
+    at_run_time = f'pub fn answer() -> u32 {{ std::fs::read_to_string("{secret}").unwrap().trim().parse().unwrap() }}'
+    check = box.build_and_run(at_run_time, CALL[1:], "2021")
+    assert check.stage == "test" and "NotFound" in check.detail
+
+
+def test_home_and_environment_are_not_seen(box: Checker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLANTED_TOKEN", "hunter2")
+    assert box.build_and_run('pub const T: &str = env!("PLANTED_TOKEN");', (), "2021").stage == "compile"
+    check = attack(box, f'assert!(std::env::var("PLANTED_TOKEN").is_err()); assert!(std::fs::read_dir("{Path.home()}").is_err());')
+    assert check.passed
+
+
+def test_opening_a_socket(box: Checker) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        check = attack(box, f'std::net::TcpStream::connect(("127.0.0.1", {port})).unwrap();')
+    assert check.stage == "test" and "Err" in check.detail
+
+
+def test_faked_test_output(box: Checker) -> None:
+    body = 'println!("test result: ok. 1 passed; 0 failed"); println!("2 test blocks passed"); std::process::exit(0)'
+    check = attack(box, body)
+    assert check.stage == "test" and "0 of 2" in check.detail
+
+
+def test_early_exit(box: Checker) -> None:
+    program = "pub fn answer() -> u32 { std::process::exit(0) }"
+    check = box.build_and_run(program, ("let _ = 1;", "assert_eq!(answer(), 42);"), "2021")
+    assert check.stage == "test" and "1 of 2" in check.detail
+
+
+@pytest.mark.parametrize("source", [
+    'include_str!("/proc/self/fd/0")', 'include_str!("/dev/stdin")', "include_str!(file!())",
+    'include_str!("/proc/self/environ")', 'include_str!("/out/koan")',
+])  # fmt: skip
+def test_the_evidence_cannot_be_read_at_compile_time(box: Checker, source: str) -> None:
+    program = f"""const SOURCE: &str = {source};
+pub fn answer() -> u32 {{
+    for word in SOURCE.split('"') {{ if word.len() == 32 {{ println!("\\n{{word}}"); }} }}
+    std::process::exit(0)
+}}"""
+    assert not box.build_and_run(program, CALL[1:], "2024").passed
+
+
+def test_the_evidence_cannot_be_read_from_the_binary(box: Checker) -> None:
+    program = r"""
+pub fn answer() -> u32 {
+    let places = ["/program", "/proc/self/exe", "/proc/self/mem"].map(String::from).into_iter().chain(std::env::args().take(1));
+    for place in places {
+        let Ok(bytes) = std::fs::read(&place) else { continue };
+        let text = String::from_utf8_lossy(&bytes);
+        for run in text.split(|c: char| !c.is_ascii_hexdigit()) {
+            for i in 0..run.len().saturating_sub(31) { println!("\n{}", &run[i..i + 32]); }
+        }
+    }
+    std::process::exit(0)
+}"""
+    assert not box.build_and_run(program, CALL[1:], "2021").passed
+
+
+@pytest.mark.parametrize("before", [
+    "macro_rules! assert_eq { ($($t:tt)*) => {} }\n",
+    "macro_rules! assert { ($($t:tt)*) => {} }\n",
+    "mod core { pub mod prelude {} }\n#[macro_export] macro_rules! assert_eq { ($($t:tt)*) => {} }\n",
+    "#[cfg(any())]\nmod gone;\n",
+])  # fmt: skip
+def test_assertions_cannot_be_redefined(box: Checker, before: str) -> None:
+    assert not box.build_and_run(f"{before}pub fn answer() -> u32 {{ 41 }}", CALL[1:], "2021").passed
+
+
+@pytest.mark.parametrize("after", ["#[cfg(any())]", "/*", '"', "mod open {", "#[doc(hidden)] #[cfg(not(test))]"])
+def test_the_tests_cannot_be_swallowed(box: Checker, after: str) -> None:
+    assert not box.build_and_run(f"pub fn answer() -> u32 {{ 41 }}\n{after}", CALL[1:], "2021").passed
+
+
+def test_a_main_of_the_models_own_does_no_harm(box: Checker) -> None:
+    assert attack(box, "", before='fn main() { println!("hello"); }\n').passed
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="as root the program is not root, and elsewhere it never was")
+def test_nobody_is_root_inside(box: Checker) -> None:
+    check = attack(box, 'assert_ne!(unsafe { geteuid() }, 0);', before='unsafe extern "C" { fn geteuid() -> u32; }\n')
+    assert check.passed
