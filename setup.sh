@@ -236,7 +236,7 @@ install_packages() { # install_packages EXTRAS, comma-separated
       say "llama-cpp-python has no wheel: compiling it takes about four minutes on two cores"
     fi
   fi
-  export CMAKE_BUILD_PARALLEL_LEVEL="${CMAKE_BUILD_PARALLEL_LEVEL:-$("$PY" -c 'import os; print(os.cpu_count())')}"
+  export CMAKE_BUILD_PARALLEL_LEVEL="${CMAKE_BUILD_PARALLEL_LEVEL:-$(getconf _NPROCESSORS_ONLN)}" # make alone takes one
   case ",$1," in
     *,cuda,*) # flash-attn is compiled against the torch that is installed, so not in isolation
       step "what flash-attn is built with" pip install -c constraints.txt ninja packaging psutil setuptools wheel
@@ -253,14 +253,14 @@ for extra in "$@"; do
   case $EXTRAS in *" $extra "*) wanted="$wanted $extra" ;; *) fail "found '$extra', expected one of:$EXTRAS" ;; esac
 done
 
+[ "$(uname -sm)" != "Darwin x86_64" ] ||
+  fail "torch has had no builds for Intel Macs since 2.3: use Linux, or a Mac with Apple silicon"
 tools
 venv_ok || {
   python=$(find_python)
   say "making .venv with $("$python" --version) ($python)"
   "$python" -m venv --clear .venv
 }
-"$PY" -c 'import sys; sys.exit((sys.platform, __import__("platform").machine()) == ("darwin", "x86_64"))' ||
-  fail "torch has had no builds for Intel Macs since 2.3: use Linux, or an Apple silicon Mac"
 
 # The stamp: a digest of all that decides what is installed, then the extras that are.
 stamp=$(cat <("$PY" -VV) <(pwd) setup.sh pyproject.toml constraints.txt | { sha256sum 2>/dev/null || shasum -a 256; })

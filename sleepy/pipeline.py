@@ -16,7 +16,7 @@ from sleepy.data._pairs import load_pairs, sample
 from sleepy.errors import ConfigError
 from sleepy.evaluate.harness import cached, evaluate, write_scores
 from sleepy.evaluate.stats import compare
-from sleepy.progress import Stages
+from sleepy.progress import Stages, hush
 from sleepy.report._summary import RunSummary
 from sleepy.schema import options
 from sleepy.tasks._audit import audit, require_proof
@@ -51,6 +51,8 @@ def run(config: DictConfig) -> None:
         parent = tracker.parent(sweep_key(hydra.sweep.dir), "sweep")
     tags = {"experiment": choices.get("experiment", "None").replace("None", ""), "algorithm": choices["algo"],
             "model": choices["model"], "tasks": choices["tasks"], "data": choices["data"]}
+    if "fetch" in stages:
+        hush()
     with tracker.run(name=name, tags=tags, parent=parent) as tracked:
         _log.config(tracked, OmegaConf.to_container(config, resolve=True), overrides)  # type: ignore[arg-type]
         job = Job(chosen, choices, overrides, Path(hydra.runtime.output_dir), tracker, tracked)

@@ -36,6 +36,16 @@ class Stages:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
+def hush() -> None:
+    """Silence what transformers and gguf print of themselves into our bars."""
+    import logging
+
+    from transformers.utils import logging as theirs
+
+    theirs.disable_progress_bar()
+    logging.getLogger("gguf").setLevel(logging.WARNING)
+
+
 def say(text: str) -> None:
     """A line for the user that does not tear a bar apart."""
     from tqdm import tqdm

@@ -16,7 +16,7 @@ from sleepy.models._files import need_space
 from sleepy.models._llama import end_tokens, header, is_quantized, metadata, quantize, tokenize
 
 # Indentation, digits, letters and symbols outside ASCII: what tokenizers that only look alike split differently.
-SAMPLE = "fn main() {\n    let größe: i32 = \"12345\";\n\n\tprintln!(\"{größe:>08.3} it's π ≠ 😀\"); //  2024\n    7\n}\n"
+SAMPLE = "fn main() {\n    let größe: i32 = \"12345\";\n\n\tprintln!(\"{größe:>08.3} it's π ≠ 😀\"); //  24\n    7\n}\n"
 # Values of "tokenizer.ggml.pre" at which llama.cpp parts digits first (llama-vocab.cpp).
 DIGITS_APART = ("smollm", "starcoder", "refact", "command-r", "codeshell")
 
@@ -48,7 +48,7 @@ def write_weights(source: Path, gguf: str | None, target: Path) -> None:
     try:
         config = AutoConfig.from_pretrained(source, gguf_file=gguf)  # given to both: each reads the file else
         tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf, config=config)
-        model = AutoModelForCausalLM.from_pretrained(source, config=config, dtype=torch.float16, **dense)
+        model = AutoModelForCausalLM.from_pretrained(source, config=config, dtype=torch.bfloat16, **dense)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise ModelError(f"{source / (gguf or '')}: transformers cannot load it: {error}") from error
     if tokenizer.chat_template is None:

@@ -1,0 +1,60 @@
+"""What tests share: the cache of models, a sandbox, a real small model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sleepy.artifacts import BaseModel, Task
+from sleepy.sandbox._sandbox import Checker
+from sleepy.sandbox.bwrap import Bwrap
+
+BROKEN = """pub fn total(words: Vec<String>) -> usize {
+    words.iter().map(|w| w.len()).sum()
+}
+
+pub fn report(words: Vec<String>) -> String {
+    let n = total(words);
+    format!("{} chars in {} words", n, words.len())
+}
+"""
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """The user's own cache: models are not fetched anew for every test run."""
+    return Path(os.environ.get("SLEEPY_CACHE", "~/.cache/sleepy")).expanduser()
+
+
+@pytest.fixture(scope="session")
+def checker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checker]:
+    """A real sandbox with a verdict cache of its own."""
+    opened = Bwrap().open(tmp_path_factory.mktemp("verdicts"))
+    yield opened
+    opened.cache.close()
+
+
+@pytest.fixture(scope="session")
+def smollm2(cache: Path) -> BaseModel:
+    """SmolLM2-135M, as `model=smollm2-135m` gives it."""
+    from omegaconf import OmegaConf
+
+    from sleepy.models.gguf import GgufModel
+
+    conf = OmegaConf.load(Path(__file__).parent.parent / "conf/model/smollm2-135m.yaml")
+    fields = {k: v for k, v in OmegaConf.to_container(conf).items() if k not in ("defaults", "_target_")}
+    return GgufModel(**fields).fetch(cache)
+
+
+@pytest.fixture
+def koan() -> Task:
+    """A sound koan."""
+    return Task(
+        id="borrow_checker/word_report", family="borrow_checker", pattern="use_after_move", level=1, code="E0382",
+        edition="2021", description="Reports how many characters a list of words has.", broken=BROKEN,
+        fix=BROKEN.replace("total(words: Vec<String>)", "total(words: &[String])").replace("total(words);", "total(&words);"),
+        tests=('assert_eq!(report(vec!["ab".to_string(), "c".to_string()]), "3 chars in 2 words");',
+               'assert_eq!(report(vec![]), "0 chars in 0 words");'))

@@ -1,0 +1,86 @@
+"""Mixes: proportions, copies, seeds, and nothing that was not measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sleepy.artifacts import Result, Scores, Task, TaskSet
+from sleepy.data._mix import draw
+from sleepy.data._pairs import sample
+from sleepy.data.all import All
+from sleepy.data.failures import Failures
+from sleepy.data.mixed import Mixed
+from sleepy.errors import TrainingError
+
+
+def pairs(koan: Task, size: int = 20) -> TaskSet:
+    return TaskSet("pairs", "1", tuple(replace(koan, id=f"p{i}", pattern=f"pattern{i % 4}") for i in range(size)))
+
+
+def probed(tasks: TaskSet, passed: set[str]) -> Scores:
+    results = tuple(Result(t.id, t.family, t.pattern, t.level, t.id in passed, ()) for t in tasks)
+    return Scores("pairs", tasks.digest, "m", "e", results, 0.0)
+
+
+def test_failures_are_what_the_baseline_failed(koan: Task) -> None:
+    tasks = pairs(koan)
+    asked = sample(tasks, 8, seed=3)
+    passed = {t.id for t in asked.tasks[:3]}
+    mix = Failures().compose(tasks, probed(asked, passed), seed=0)
+    assert {t.id for t in mix.examples} == {t.id for t in asked.tasks[3:]} and mix.parts == {"hard": 5}
+
+
+def test_a_baseline_that_fails_nothing_leaves_nothing_to_train_on(koan: Task) -> None:
+    tasks = pairs(koan)
+    with pytest.raises(TrainingError, match="no pair in hard"):
+        Failures().compose(tasks, probed(tasks, {t.id for t in tasks}), seed=0)
+
+
+def test_mixed_keeps_its_proportions_and_copies_the_few_hard_ones(koan: Task) -> None:
+    tasks = pairs(koan)
+    passed = {t.id for t in tasks.tasks[:18]}
+    mix = Mixed(examples=100).compose(tasks, probed(tasks, passed), seed=0)
+    assert mix.parts == {"replay": 44, "success": 42, "hard": 14} and len(mix.examples) == 100
+    assert min([t.id for t in mix.examples].count(t.id) for t in tasks.tasks[18:]) >= 7
+
+
+def test_an_empty_part_leaves_its_share_to_the_others(koan: Task) -> None:
+    tasks = pairs(koan)
+    mix = Mixed(examples=58).compose(tasks, probed(tasks, set()), seed=0)
+    assert mix.parts == {"replay": 44, "success": 0, "hard": 14}
+
+
+def test_all_and_its_seed(koan: Task) -> None:
+    tasks = pairs(koan)
+    one, same, other = (All().compose(tasks, None, seed=s) for s in (0, 0, 1))
+    assert one.digest == same.digest != other.digest
+    assert sorted(t.id for t in one.examples) == sorted(t.id for t in tasks)
+
+
+def test_the_sample_is_spread_over_the_patterns(koan: Task) -> None:
+    asked = sample(pairs(koan), 8, seed=0)
+    assert sorted(t.pattern for t in asked) == sorted(f"pattern{i}" for i in (0, 1, 2, 3) * 2)
+    assert asked == sample(pairs(koan), 8, seed=0) != sample(pairs(koan), 8, seed=1)
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), st.tuples(st.integers(0, 5), st.floats(0.01, 10)), min_size=1), st.integers(0, 60))
+def test_shares_add_up_and_follow_the_weights(parts: dict[str, tuple[int, float]], total: int) -> None:
+    blank = Task(id="", family="", pattern="", level=1, code="", edition="2021", description="", broken="", fix="", tests=())
+    pools = {name: [replace(blank, id=f"{name}{i}") for i in range(size)] for name, (size, _) in parts.items()}
+    weights = {name: weight for name, (_, weight) in parts.items()}
+    if not any(pools.values()):
+        with pytest.raises(TrainingError):
+            draw(pools, weights, total, 0)
+        return
+    mix = draw(pools, weights, total, 0)
+    whole = sum(w for name, w in weights.items() if pools[name])
+    assert len(mix.examples) == total == sum(mix.parts.values())
+    for name, count in mix.parts.items():
+        share = total * weights[name] / whole if pools[name] else 0
+        assert abs(count - share) < 1
+        seen = [sum(t.id == p.id for t in mix.examples) for p in pools[name]]
+        assert not seen or max(seen) - min(seen) <= 1  # nothing is drawn again before all were drawn
