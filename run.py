@@ -8,7 +8,7 @@ from sleepy import command, schema
 schema.register()
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+@hydra.main(version_base="1.3", config_path=str(schema.CONF), config_name="config")
 def app(config: DictConfig) -> None:
     """One job: Hydra has composed its config."""
     from sleepy import pipeline

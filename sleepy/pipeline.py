@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sleepy.algo._batches import Example
@@ -47,7 +48,7 @@ def run(config: DictConfig) -> None:
     tracker = chosen["track"].open()
     name = " ".join(overrides) or "defaults"
     parent = None
-    if hydra.mode.name == "MULTIRUN":
+    if hydra.mode == RunMode.MULTIRUN:
         parent = tracker.parent(sweep_key(hydra.sweep.dir), "sweep")
     tags = {"experiment": choices.get("experiment", "None").replace("None", ""), "algorithm": choices["algo"],
             "model": choices["model"], "tasks": choices["tasks"], "data": choices["data"]}

@@ -111,7 +111,7 @@ def register() -> None:
 def _node(option: Any, target: str) -> Any:
     """The option's fields and `_target_` in a dataclass that is not frozen: OmegaConf takes frozen for read-only."""
     hints = get_type_hints(option)
-    copied = [(f.name, hints[f.name], field(default=f.default, default_factory=f.default_factory))  # type: ignore[call-overload]
+    copied = [(f.name, hints[f.name], field(default=f.default, default_factory=f.default_factory))
               for f in fields(option)]
     return make_dataclass(option.__name__, [("_target_", str, field(default=target)), *copied], kw_only=True)
 

@@ -21,7 +21,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 PINS = dict(re.findall(r"(?m)^([\w.-]+)==(.+)$", (ROOT / "constraints.txt").read_text()))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-PLAIN_TOOLS = "bash cat dirname echo env getconf grep head id ln mktemp rm sed sha256sum sleep tail uname xargs".split()  # noqa: SIM905
+PLAIN_TOOLS = "bash cat dirname echo env getconf grep head id ln mktemp rm sed sha256sum sleep tail uname xargs".split()
 INSTALL_SLEEPY = "pip install -c constraints.txt -e ."
 
 

@@ -154,6 +154,5 @@ class LlamaSession:
 
 def _common_prefix(rows: Sequence[Sequence[int]]) -> int:
     """How many leading tokens all rows share; at least one token of each row is left over."""
-    shortest, longest = min(rows), max(rows)
     limit = min(map(len, rows)) - 1
-    return next((i for i in range(limit) if shortest[i] != longest[i]), limit)
+    return next((i for i in range(limit) if len({row[i] for row in rows}) > 1), limit)

@@ -68,15 +68,15 @@ def with_text(header: Header, key: str, text: str) -> Header:
     return Header(header.version, values, header.tensors, header.data)
 
 
-def tensor(path: Path, header: Header, name: str, mode: str = "r") -> np.ndarray:
-    """A tensor of type f16 or f32 as a view of the file itself; with mode "r+" changing it changes the file."""
+def tensor(path: Path, header: Header, name: str) -> np.ndarray:
+    """A tensor of type f16 or f32 as a view of the file itself. Raises ModelError for other types and short files."""
     import numpy as np
 
     shape, kind, offset = header.tensors[name]
     if kind not in _FLOATS:
         raise ModelError(f"{path}: found {name} of ggml type {kind}, expected f16 or f32")
     try:
-        return np.memmap(path, _FLOATS[kind], mode, header.data + offset, shape)  # type: ignore[call-overload]
+        return np.memmap(path, _FLOATS[kind], "r", header.data + offset, shape)
     except ValueError as error:
         raise ModelError(f"{path}: found a truncated file ({error}), expected all of {name}: make it again") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from sleepy.artifacts import BaseModel
@@ -19,6 +18,8 @@ def write_f16(merged: Path, base: BaseModel, target: Path, texts: dict[str, str]
 
     Raises ModelError when the weights are not those of a model like `base`.
     """
+    import numpy as np
+
     before, after = mapped(base.weights / WEIGHTS), mapped(merged / WEIGHTS)
     if {name: weight.shape for name, weight in before.items()} != {name: weight.shape for name, weight in after.items()}:
         raise ModelError(f"{merged}: found other tensors than {base.name} has, expected the same names and shapes")
@@ -28,12 +29,14 @@ def write_f16(merged: Path, base: BaseModel, target: Path, texts: dict[str, str]
     header = source
     for key, text in texts.items():
         header = with_text(header, key, text)
-    packed = header.packed()
-    with base.gguf_f16.open("rb") as stream, target.open("wb") as out:
-        out.write(packed)
-        stream.seek(source.data)
-        shutil.copyfileobj(stream, out, 1 << 24)
-    header = read_header(target)
-    for name in changed:
-        there = tensor(target, header, found[name].name, "r+")
-        there[:] = found[name].rows(after[name])
+    data = np.memmap(base.gguf_f16, np.uint8, "r", source.data)
+    with target.open("wb") as out:
+        out.write(header.packed())
+        at = 0
+        for name in sorted(changed, key=lambda name: source.tensors[found[name].name][2]):
+            there = tensor(base.gguf_f16, source, found[name].name)
+            offset = source.tensors[found[name].name][2]
+            out.write(data[at:offset])
+            out.write(np.ascontiguousarray(found[name].rows(after[name]), there.dtype))
+            at = offset + there.nbytes
+        out.write(data[at:])

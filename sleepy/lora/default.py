@@ -32,6 +32,6 @@ class Lora:
         from peft import LoraConfig, get_peft_model
 
         targets: Any = "all-linear" if list(self.target_modules) == ["all-linear"] else list(self.target_modules)
-        config = LoraConfig(r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout,  # type: ignore[arg-type]
+        config = LoraConfig(r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout,
                             target_modules=targets, task_type="CAUSAL_LM")
         return get_peft_model(model, config)

@@ -12,6 +12,8 @@ from sleepy.merge._files import WEIGHTS, mapped, whole
 from sleepy.merge._lora import read_updates
 from sleepy.models._files import need_space
 
+_LARGEST = 65504.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Merge:
@@ -38,8 +40,10 @@ class Merge:
             weights = mapped(partial / WEIGHTS, "r+")  # what is not adapted stays as it was copied, a tied head too
             for update in updates:
                 weight = torch.from_numpy(weights[update.name])
-                weight.copy_(torch.addmm(weight.float(), update.b, update.a, alpha=update.scale))
-                if not torch.isfinite(weight).all():
-                    raise ModelError(f"{adapter.folder}: {update.name} with this adapter exceeds what f16 can hold "
-                                     f"(65504): train again with a lower train.lr")
+                total = weight.float().addmm_(update.b, update.a, alpha=update.scale)
+                low, high = torch.aminmax(total)
+                if not -_LARGEST <= low <= high <= _LARGEST:  # nor when they are NaN
+                    raise ModelError(f"{adapter.folder}: {update.name} with this adapter goes from {low:g} to {high:g}, "
+                                     f"expected what f16 can hold, {_LARGEST:g}: train again with a lower train.lr")
+                weight.copy_(total)
         return folder

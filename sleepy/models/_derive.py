@@ -48,7 +48,7 @@ def write_weights(source: Path, gguf: str | None, target: Path) -> None:
     try:
         config = AutoConfig.from_pretrained(source, gguf_file=gguf)  # given to both: each reads the file else
         tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf, config=config)
-        model = AutoModelForCausalLM.from_pretrained(source, config=config, dtype=torch.bfloat16, **dense)
+        model = AutoModelForCausalLM.from_pretrained(source, config=config, dtype=torch.float16, **dense)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise ModelError(f"{source / (gguf or '')}: transformers cannot load it: {error}") from error
     if tokenizer.chat_template is None:

@@ -104,7 +104,11 @@ def made_once(home: Path, make: Callable[[Path], None]) -> Path:
     for leftover in (final, partial):
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()
-    make(partial)
+    try:
+        make(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     files = [path for path in sorted(partial.rglob("*")) if path.is_file()]
     for path in files:
         remember(path, partial / "notes.json", digest_of_file(path))

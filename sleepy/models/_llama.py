@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,15 +50,15 @@ def quantize(source: Path, target: Path, kind: str) -> None:
         failed = llama_cpp.llama_model_quantize(str(source).encode(), str(partial).encode(), ctypes.byref(options))
     if failed:
         partial.unlink(missing_ok=True)
-        raise ModelError(f"{source}: cannot be written as {kind}: {last_error(lines)}")
+        raise ModelError(f"{source}: cannot be written as {kind}: {reason_in(lines)}")
     partial.replace(target)
 
 
-def last_error(lines: list[str]) -> str:
-    """The last line of a captured log that speaks of failure, else the last line."""
-    told = [line.strip() for line in "".join(lines).splitlines() if line.strip()]
-    return next((line for line in reversed(told) if "error" in line or "fail" in line),
-                told[-1] if told else "llama.cpp gave no reason")
+def reason_in(log: list[str]) -> str:
+    """The first failure that a captured log tells of, else its last line."""
+    told = "".join(log).strip() or "llama.cpp gave no reason"
+    failure = re.search(r"\w+: (?:error|failed)[^\n]*", told)
+    return failure[0] if failure else told.splitlines()[-1]
 
 
 @contextmanager
@@ -71,7 +72,7 @@ def header(gguf: Path) -> Iterator[Any]:
         llama_cpp.llama_backend_init()
         model = llama_cpp.llama_model_load_from_file(str(gguf).encode(), options)
         if not model:
-            raise ModelError(f"{gguf}: llama.cpp cannot read it: {last_error(lines)}")
+            raise ModelError(f"{gguf}: llama.cpp cannot read it: {reason_in(lines)}")
         try:
             yield model
         finally:

@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import secrets
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,15 +29,26 @@ class Toolchain:
 
 @functools.cache
 def toolchain() -> Toolchain:
-    """The rustc on PATH (rustup's shim resolved). Raises SandboxError when there is none or it is too old."""
-    if shutil.which("rustc") is None:
-        raise SandboxError("no rustc on PATH. Run `bash setup.sh`, or install rustc 1.85 or newer (rustup.rs)")
-    sysroot = Path(_ask(["rustc", "--print", "sysroot"]))
-    version = _ask([str(sysroot / "bin" / "rustc"), "-vV"])
-    number = tuple(int(part) for part in version.split()[1].split("-")[0].split(".")[:2])
-    if number < OLDEST:
-        raise SandboxError(f"found {version.splitlines()[0]}, expected 1.85 or newer (edition 2024). Update it")
-    return Toolchain(sysroot, version)
+    """The first rustc on PATH that answers and is new enough (a rustup shim without a toolchain is passed over).
+
+    Raises SandboxError when there is none.
+    """
+    found = []
+    for folder in os.get_exec_path():
+        path = Path(folder) / "rustc"
+        if not os.access(path, os.X_OK):
+            continue
+        try:
+            sysroot = Path(_ask([str(path), "--print", "sysroot"]))
+            version = _ask([str(sysroot / "bin" / "rustc"), "-vV"])
+        except (SandboxError, OSError) as error:
+            found.append(f"{path}: {error}")
+            continue
+        if tuple(int(part) for part in version.split()[1].split("-")[0].split(".")[:2]) >= OLDEST:
+            return Toolchain(sysroot, version)
+        found.append(f"{path}: {version.splitlines()[0]}, too old")
+    raise SandboxError("no rustc on PATH that is 1.85 or newer (edition 2024). Run `bash setup.sh`, or install one (rustup.rs)"
+                       + "".join(f"\n  {line}" for line in found))
 
 
 def _ask(argv: list[str]) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sleepy.errors import SleepyError
 from sleepy.track._process import HOST, is_alive, this_process
-from sleepy.track._run import Run, as_tags, cut
+from sleepy.track._run import MAX_NAME, Run, as_tags, cut
 from sleepy.track._store import ARTIFACTS, Store, database_uri
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Tracker:
         about = {"mlflow.user": _user(), "mlflow.source.name": Path(sys.argv[0]).name, "mlflow.source.type": "LOCAL"}
         with self._store.using() as client:
             run = client.create_run(
-                self._store.experiment, run_name=cut(name, 250), tags=as_tags(about | this_process() | dict(tags))
+                self._store.experiment, run_name=cut(name, MAX_NAME), tags=as_tags(about | this_process() | dict(tags))
             )
         return run.info.run_id
 

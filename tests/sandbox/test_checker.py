@@ -58,10 +58,13 @@ def test_rlimit_warns_and_still_limits(tmp_path: Path) -> None:
 
 
 def test_no_rustc_is_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shim = tmp_path / "rustc"
+    shim.write_text("#!/bin/sh\necho 'this shim has no toolchain' >&2\nexit 1\n")
+    shim.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     _rustc.toolchain.cache_clear()
     try:
-        with pytest.raises(SandboxError, match=r"no rustc on PATH.*setup\.sh"):
+        with pytest.raises(SandboxError, match=r"(?s)no rustc on PATH.*setup\.sh.*shim"):
             Bwrap().open(tmp_path)
     finally:
         _rustc.toolchain.cache_clear()
