@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sleepy.artifacts import Prompt
 from sleepy.errors import ModelError
 from sleepy.export._header import read_header
+from sleepy.merge._files import WEIGHTS
 from sleepy.models._llama import header, tokenize
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 # Bounds on what rounding may do, since llama.cpp rounds activations to f16: logits of two tokens closer than this are
 # a near-tie, and logits may be off by this share of their standard deviation.
 NEAR_TIE, ERROR = 0.1, 0.02
+NOT_COMPARED = "the GGUF file was not compared with the merged model"
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,14 @@ def prove(merged: Path, gguf: Path, prompts: Sequence[Prompt], tokens: int = 24)
     llama.cpp answers greedily with up to `tokens` tokens a prompt. transformers then reads prompt and answer in one
     pass and must choose each of these tokens too, which is so if and only if its own greedy text is the same. Another
     choice is accepted when it is a near-tie. Raises ModelError when the two differ by more than rounding explains.
+    Where memory is too short for float32 nothing is compared, and a warning says so.
     """
+    import psutil
     from transformers import AutoTokenizer
 
+    needed, free = 2 * (merged / WEIGHTS).stat().st_size, psutil.virtual_memory().available
+    if needed > free:
+        return Proof(NOT_COMPARED, (f"{NOT_COMPARED}: that takes {needed / 1e9:.1f} GB of memory, found {free / 1e9:.1f}",))
     tokenizer = AutoTokenizer.from_pretrained(merged)
     texts = [_rendered(tokenizer, gguf, prompt) + prompt.prefill for prompt in prompts]
     encoded = [tokenizer(text, add_special_tokens=False).input_ids for text in texts]

@@ -11,7 +11,7 @@ from sleepy.errors import ModelError
 from sleepy.export._adapter import adapter_gguf
 from sleepy.export._files import Exported, gguf_file
 from sleepy.export._modelfile import modelfile
-from sleepy.export._prove import Proof, prove
+from sleepy.export._prove import NOT_COMPARED, Proof, prove
 from sleepy.export._write import write_f16
 from sleepy.merge._files import whole
 from sleepy.models._files import need_space
@@ -64,7 +64,7 @@ class Gguf:
     def _proof(self, merged: Path, f16: Path, prompts: Sequence[Prompt]) -> Proof:
         shortest = sorted(prompts, key=lambda prompt: sum(len(message["content"]) for message in prompt.messages))
         if not shortest or not self.proof_prompts:
-            return Proof("the GGUF file was not compared with the merged model", ())
+            return Proof(NOT_COMPARED)
         return prove(merged, f16, shortest[:self.proof_prompts])
 
     def _modelfile(self, merged: Path, final: Path) -> tuple[Path | None, tuple[str, ...]]:

@@ -48,7 +48,8 @@ def read_updates(adapter: Adapter, base: BaseModel) -> list[Update]:
         if shapes.get(name) != (b.shape[0], a.shape[1]) or a.shape[0] != b.shape[1]:
             found = f"({b.shape[0]}, {b.shape[1]}) x ({a.shape[0]}, {a.shape[1]})"
             raise ModelError(f"{adapter.folder}: found an update of {name} of shape {found}, but {base.name} has "
-                             f"{shapes.get(name, 'no such weight')} there: this adapter is of another base model")
+                             f"{shapes.get(name, 'no such weight')} there: this adapter is of another base model, or "
+                             f"adapts a head that is tied to the embedding")
         root = math.sqrt if config.get("use_rslora") else float
         updates.append(Update(name, a, b, config["lora_alpha"] / root(a.shape[0])))
     if not updates:

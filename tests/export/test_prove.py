@@ -6,6 +6,7 @@ import shutil
 import struct
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -46,6 +47,15 @@ def test_a_file_that_cannot_be_loaded_is_named(merged: Path, f16: Path, tmp_path
         (tmp_path / "cut.gguf").write_bytes(stream.read(f16.stat().st_size - 10_000))
     with pytest.raises(ModelError, match=r"cut\.gguf: llama.cpp cannot"):
         prove(merged, tmp_path / "cut.gguf", PROMPTS[1:2], 6)
+
+
+def test_too_little_memory_is_a_warning(merged: Path, f16: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import psutil
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=5e8))
+    proof = prove(merged, f16, PROMPTS[1:2], 6)
+    assert "not compared" in proof.line
+    assert proof.warnings[0].endswith("that takes 0.5 GB of memory, found 0.5")
 
 
 def test_another_chat_template_is_found(merged: Path, f16: Path, tmp_path: Path) -> None:
