@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 
 from sleepy import command, schema
 
-schema.register()
+schema.register(checked=not command.only_shows())
 
 
 @hydra.main(version_base="1.3", config_path=str(schema.CONF), config_name="config")

@@ -20,6 +20,12 @@ from sleepy.errors import ConfigError, SleepyError
 from sleepy.schema import CONF, GROUPS, options
 
 
+def only_shows() -> bool:
+    """Whether the command line asks to be shown something and sets nothing."""
+    words = sys.argv[1:]
+    return bool({"--help", "-h", "--cfg", "-c", "--info"} & set(words)) and not any("=" in word for word in words)
+
+
 def guarded(app: Callable[[], object]) -> None:
     """Run a Hydra application. Whatever a user can mend becomes its message and exit code 1; Ctrl-C becomes 130."""
     sys.argv[1:] = [word.removeprefix("+") if word.startswith("+experiment=") else word for word in sys.argv[1:]]
@@ -46,8 +52,11 @@ def _overrides() -> list[str]:
 
 
 def _unexpected(error: BaseException) -> None:
-    _end(f"unexpected {type(error).__name__}: {error}\nThis is a mistake in sleepy. The same command with debug=true "
-         "shows where", 1)
+    _end(
+        f"unexpected {type(error).__name__}: {error}\nThis is a mistake in sleepy. The same command with debug=true "
+        "shows where",
+        1,
+    )
 
 
 def _end(message: str, code: int) -> None:
@@ -72,8 +81,10 @@ def _explain(words: list[str]) -> list[str]:
         if group in GROUPS or group == "experiment":
             known = sorted(p.stem for p in (CONF / group).glob("*.yaml"))
             wrong = [value for value in _values(override) if value not in known]
-            problems += [f"{group}: found {value!r}, expected one of {', '.join(known)}{_nearest(value, known)}"
-                         for value in wrong]
+            problems += [
+                f"{group}: found {value!r}, expected one of {', '.join(known)}{_nearest(value, known)}"
+                for value in wrong
+            ]
             choices += [] if wrong else [f"{group}={_values(override)[0]}"]
         elif not group.startswith("hydra"):
             rest.append(override)
@@ -93,7 +104,11 @@ def _explain(words: list[str]) -> list[str]:
 
 def _values(override: Any) -> list[str]:
     """The override's value, or each of a sweep's."""
-    return list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.get_value_element_as_str()]
+    return (
+        list(override.sweep_string_iterator())
+        if override.is_sweep_override()
+        else [override.get_value_element_as_str()]
+    )
 
 
 def _nearest(word: str, known: list[str]) -> str:

@@ -12,7 +12,19 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sleepy.algo._batches import Example
-from sleepy.artifacts import Adapter, BaseModel, Check, Comparison, Mix, Scores, Served, Task, TaskSet, Verdict, digest_of
+from sleepy.artifacts import (
+    Adapter,
+    BaseModel,
+    Check,
+    Comparison,
+    Mix,
+    Scores,
+    Served,
+    Task,
+    TaskSet,
+    Verdict,
+    digest_of,
+)
 from sleepy.data._pairs import load_pairs, sample
 from sleepy.errors import ConfigError
 from sleepy.evaluate.harness import cached, evaluate, write_scores
@@ -50,8 +62,13 @@ def run(config: DictConfig) -> None:
     parent = None
     if hydra.mode == RunMode.MULTIRUN:
         parent = tracker.parent(sweep_key(hydra.sweep.dir), "sweep")
-    tags = {"experiment": choices.get("experiment", "None").replace("None", ""), "algorithm": choices["algo"],
-            "model": choices["model"], "tasks": choices["tasks"], "data": choices["data"]}
+    tags = {
+        "experiment": choices.get("experiment", "None").replace("None", ""),
+        "algorithm": choices["algo"],
+        "model": choices["model"],
+        "tasks": choices["tasks"],
+        "data": choices["data"],
+    }
     if "fetch" in stages:
         hush()
     with tracker.run(name=name, tags=tags, parent=parent) as tracked:
@@ -65,7 +82,9 @@ def run(config: DictConfig) -> None:
 def _stages(asked: list[str]) -> list[str]:
     """The stages in the pipeline's order. Raises ConfigError for one that is unknown or lacks what it needs."""
     problems = [f"stages: found {s!r}, expected some of {', '.join(NEEDS)}" for s in asked if s not in NEEDS]
-    problems += [f"stages: {s} needs {n}, which is not asked for" for s in asked for n in NEEDS.get(s, ()) if n not in asked]
+    problems += [
+        f"stages: {s} needs {n}, which is not asked for" for s in asked for n in NEEDS.get(s, ()) if n not in asked
+    ]
     if problems or not asked:
         raise ConfigError("\n".join(problems) or f"stages: found none, expected some of {', '.join(NEEDS)}")
     return [s for s in NEEDS if s in asked]
@@ -86,8 +105,15 @@ class Job:
     comparison: Comparison
     verdict: Verdict
 
-    def __init__(self, chosen: dict[str, Any], choices: dict[str, str], overrides: list[str], folder: Path,
-                 tracker: Tracker, tracked: Run) -> None:
+    def __init__(
+        self,
+        chosen: dict[str, Any],
+        choices: dict[str, str],
+        overrides: list[str],
+        folder: Path,
+        tracker: Tracker,
+        tracked: Run,
+    ) -> None:
         self.chosen, self.choices, self.overrides, self.folder = chosen, choices, overrides, folder
         self.tracker, self.tracked = tracker, tracked
         self.root = chosen["root"]
@@ -135,9 +161,17 @@ class Job:
         _log.mix(self.tracked, self.folder, self.mix)
         examples = self._examples(self.mix.examples)
         settings = self.chosen["train"]
-        record = {"base": self.base.digest, "algo": self.choices["algo"], "algo_options": asdict(algorithm),
-                  "lora": asdict(self.chosen["lora"]), "train": asdict(settings), "seed": self.root.seed,
-                  "device": self.root.device, "mix": self.mix.digest, "prompt": self.chosen["repair"].identity()}
+        record = {
+            "base": self.base.digest,
+            "algo": self.choices["algo"],
+            "algo_options": asdict(algorithm),
+            "lora": asdict(self.chosen["lora"]),
+            "train": asdict(settings),
+            "seed": self.root.seed,
+            "device": self.root.device,
+            "mix": self.mix.digest,
+            "prompt": self.chosen["repair"].identity(),
+        }
         self.place = Path(self.root.checkpoints) / digest_of(record)[:16]
         with self.stages.stage("train", settings.steps, "step") as done:
 
@@ -145,9 +179,18 @@ class Job:
                 done(loss=f"{loss:.3f}")
                 self.tracked.metrics({"train/loss": loss, "train/lr": settings.rate(step)}, step=step + 1)
 
-            self.adapter = algorithm.fit(self.base, examples, lora=self.chosen["lora"], train=settings,
-                                         device=self.root.device, seed=self.root.seed, folder=self.folder / "adapter",
-                                         place=self.place, record=record, on_step=on_step)
+            self.adapter = algorithm.fit(
+                self.base,
+                examples,
+                lora=self.chosen["lora"],
+                train=settings,
+                device=self.root.device,
+                seed=self.root.seed,
+                folder=self.folder / "adapter",
+                place=self.place,
+                record=record,
+                on_step=on_step,
+            )
         _log.adapter(self.tracked, self.adapter)
 
     def merge(self) -> None:
@@ -159,8 +202,14 @@ class Job:
         """Files to take away, and the proof that they say what the merged weights say."""
         with self.stages.stage("export", unit="model"):
             prompts = [e.prompt for e in self._examples(self.tasks.tasks[:2])]
-            self.exported = self.chosen["export"].export(self.merged, self.base, self.adapter, prompts,
-                                                         self.folder / "export", f"{self.base.name} {self.choices['algo']}")
+            self.exported = self.chosen["export"].export(
+                self.merged,
+                self.base,
+                self.adapter,
+                prompts,
+                self.folder / "export",
+                f"{self.base.name} {self.choices['algo']}",
+            )
         _log.export(self.tracked, self.exported)
 
     def evaluate(self) -> None:
@@ -186,11 +235,26 @@ class Job:
         code = _log.code(self.tracked)
         with self.stages.stage("report", unit="page"):
             summary = RunSummary(
-                name=" ".join(self.overrides) or "defaults", overrides=tuple(self.overrides), model=self.base.name,
-                algorithm=self.choices["algo"], tasks=self.tasks, before=self.before, after=self.after,
-                comparison=self.comparison, verdict=self.verdict, mix=self.mix, adapter=self.adapter,
-                gguf=self.exported.gguf, proof=self.exported.proof, seconds=self.stages.seconds, run_id=self.tracked.id,
-                ui_line=self.tracker.ui_line(), revision=code[0], dirty=code[1], warnings=tuple(self.exported.warnings))
+                name=" ".join(self.overrides) or "defaults",
+                overrides=tuple(self.overrides),
+                model=self.base.name,
+                algorithm=self.choices["algo"],
+                tasks=self.tasks,
+                before=self.before,
+                after=self.after,
+                comparison=self.comparison,
+                verdict=self.verdict,
+                mix=self.mix,
+                adapter=self.adapter,
+                gguf=self.exported.gguf,
+                proof=self.exported.proof,
+                seconds=self.stages.seconds,
+                run_id=self.tracked.id,
+                ui_line=self.tracker.ui_line(),
+                revision=code[0],
+                dirty=code[1],
+                warnings=tuple(self.exported.warnings),
+            )
             files = self.chosen["report"].write(self.folder, summary)
             for path in (files.page, *files.pictures):
                 self.tracked.artifact(path, "report")
@@ -209,8 +273,9 @@ class Job:
 
     def _measured_once(self, stage: str, served: Served, tasks: TaskSet) -> Scores:
         measure: Callable[[], Scores] = lambda: self._measure(stage, served, tasks)  # noqa: E731
-        scores, known = cached(self.cache / "baselines", served, tasks, self.chosen["engine"], self.chosen["repair"],
-                               self.checker, measure)
+        scores, known = cached(
+            self.cache / "baselines", served, tasks, self.chosen["engine"], self.chosen["repair"], self.checker, measure
+        )
         if known:
             with self.stages.stage(stage, len(tasks), "koan"):
                 pass

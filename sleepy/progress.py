@@ -23,8 +23,15 @@ class Stages:
         start = time.perf_counter()
         form = "{desc:<10} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}{postfix}]"
         interval = 0.1 if sys.stderr.isatty() else 30.0  # a log file wants few lines
-        with tqdm(total=total, desc=name, unit=unit, bar_format=form, mininterval=interval, maxinterval=interval,
-                  file=sys.stderr) as bar:
+        with tqdm(
+            total=total,
+            desc=name,
+            unit=unit,
+            bar_format=form,
+            mininterval=interval,
+            maxinterval=interval,
+            file=sys.stderr,
+        ) as bar:
 
             def advance(**shown: object) -> None:
                 if shown:

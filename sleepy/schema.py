@@ -21,8 +21,14 @@ CONF = Path(__file__).parent.parent / "conf"
 _TARGET = re.compile(r"^_target_:\s*(\S+)", re.MULTILINE)
 
 
-def ranged(default: Any, *, above: float | None = None, at_least: float | None = None,
-           below: float | None = None, at_most: float | None = None) -> Any:
+def ranged(
+    default: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+) -> Any:
     """A dataclass field for a number with bounds (in the unit its docstring names)."""
     bounds = {"above": above, "at_least": at_least, "below": below, "at_most": at_most}
     return field(default=default, metadata={k: v for k, v in bounds.items() if v is not None})
@@ -92,11 +98,12 @@ class Root:
 GROUPS = tuple(f.name for f in fields(Root) if f.type == "Any")
 
 
-def register() -> None:
+def register(checked: bool = True) -> None:
     """Put the dataclass behind every YAML into Hydra's ConfigStore, as `_<module>` of its group, so that Hydra checks
-    names and types. A YAML's `_target_` is the registry: there is no other."""
+    names and types. A YAML's `_target_` is the registry: there is no other. With `checked` false the places are filled
+    with nothing: half the time of a `--help` would go into checking what the user has not touched."""
     store = ConfigStore.instance()
-    store.store(name="_root", node=Root)
+    store.store(name="_root", node=Root if checked else {})
     seen = set()
     for path in sorted(CONF.glob("*/*.yaml")):
         group, found = path.parent.name, _TARGET.search(path.read_text(encoding="utf-8"))
@@ -104,25 +111,29 @@ def register() -> None:
             continue
         seen.add((group, found[1]))
         module, name = found[1].rsplit(".", 1)
-        option = getattr(importlib.import_module(module), name)
-        store.store(group=group, name=f"_{module.rsplit('.', 1)[1]}", node=_node(option, found[1]))
+        node = _node(getattr(importlib.import_module(module), name), found[1]) if checked else {}
+        store.store(group=group, name=f"_{module.rsplit('.', 1)[1]}", node=node)
 
 
 def _node(option: Any, target: str) -> Any:
     """The option's fields and `_target_` in a dataclass that is not frozen: OmegaConf takes frozen for read-only."""
     hints = get_type_hints(option)
-    copied = [(f.name, hints[f.name], field(default=f.default, default_factory=f.default_factory))
-              for f in fields(option)]
+    copied = [
+        (f.name, hints[f.name], field(default=f.default, default_factory=f.default_factory)) for f in fields(option)
+    ]
     return make_dataclass(option.__name__, [("_target_", str, field(default=target)), *copied], kw_only=True)
 
 
 def options(config: DictConfig) -> dict[str, Any]:
-    """Every group's option as its dataclass, and the root's keys as a `Root` under "root". Raises ConfigError with every
-    problem of the config."""
+    """Every group's option as its dataclass, and the root's keys as a `Root` under "root".
+
+    Raises ConfigError with every problem of the config.
+    """
     built = {group: _build(config[group]) for group in GROUPS}
     root = Root(**{f.name: _plain(config[f.name]) for f in fields(Root) if f.name not in GROUPS})
     problems = [line for line in problems_of(root, "")] + [
-        line for group, option in built.items() for line in problems_of(option, group)]
+        line for group, option in built.items() for line in problems_of(option, group)
+    ]
     if problems:
         raise ConfigError("the config has problems:\n" + "\n".join(f"  {line.removeprefix('.')}" for line in problems))
     return {"root": root, **built}

@@ -53,8 +53,19 @@ def smollm2(cache: Path) -> BaseModel:
 def koan() -> Task:
     """A sound koan."""
     return Task(
-        id="borrow_checker/word_report", family="borrow_checker", pattern="use_after_move", level=1, code="E0382",
-        edition="2021", description="Reports how many characters a list of words has.", broken=BROKEN,
-        fix=BROKEN.replace("total(words: Vec<String>)", "total(words: &[String])").replace("total(words);", "total(&words);"),
-        tests=('assert_eq!(report(vec!["ab".to_string(), "c".to_string()]), "3 chars in 2 words");',
-               'assert_eq!(report(vec![]), "0 chars in 0 words");'))
+        id="borrow_checker/word_report",
+        family="borrow_checker",
+        pattern="use_after_move",
+        level=1,
+        code="E0382",
+        edition="2021",
+        description="Reports how many characters a list of words has.",
+        broken=BROKEN,
+        fix=BROKEN.replace("total(words: Vec<String>)", "total(words: &[String])").replace(
+            "total(words);", "total(&words);"
+        ),
+        tests=(
+            'assert_eq!(report(vec!["ab".to_string(), "c".to_string()]), "3 chars in 2 words");',
+            'assert_eq!(report(vec![]), "0 chars in 0 words");',
+        ),
+    )

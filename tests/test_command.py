@@ -15,18 +15,26 @@ ROOT = Path(__file__).parent.parent
 
 def sleepy(*words: str, folder: Path, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
     """`python run.py words` started in `folder`."""
-    return subprocess.run([sys.executable, str(ROOT / "run.py"), *words], cwd=folder, capture_output=True, text=True,
-                          timeout=timeout, env={**os.environ, **env})
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, **env},
+    )
 
 
 def test_help_and_config_answer_without_loading_anything_heavy(tmp_path: Path) -> None:
     shown = sleepy("--cfg", "job", folder=tmp_path)
     assert shown.returncode == 0 and "sleepy.algo.naive.Naive" in shown.stdout
-    probe = ("import sys; sys.argv = ['run.py', '--help']; sys.path.insert(0, %r)\n"
-             "import run\n"
-             "try: run.main()\n"
-             "except SystemExit: pass\n"
-             "print([m for m in ('torch', 'transformers', 'mlflow', 'llama_cpp') if m in sys.modules])") % str(ROOT)
+    probe = (
+        "import sys; sys.argv = ['run.py', '--help']; sys.path.insert(0, {root!r})\n"
+        "import run\n"
+        "try: run.main()\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'transformers', 'mlflow', 'llama_cpp') if m in sys.modules])"
+    ).format(root=str(ROOT))
     done = subprocess.run([sys.executable, "-c", probe], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.stdout.rstrip().endswith("[]"), done.stderr
 
@@ -34,8 +42,13 @@ def test_help_and_config_answer_without_loading_anything_heavy(tmp_path: Path) -
 def test_all_problems_of_a_command_line_are_told_at_once(tmp_path: Path) -> None:
     done = sleepy("model=qwen-0.5b", "lora.rr=8", "train.lr=abc", "trian.steps=4", folder=tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    for said in ("model: found 'qwen-0.5b'", "nearest: qwen2.5-coder-0.5b", "lora.rr: no such option; nearest: lora.r",
-                 "train.lr: found 'abc'", "trian.steps: no such option; nearest: train.steps"):
+    for said in (
+        "model: found 'qwen-0.5b'",
+        "nearest: qwen2.5-coder-0.5b",
+        "lora.rr: no such option; nearest: lora.r",
+        "train.lr: found 'abc'",
+        "trian.steps: no such option; nearest: train.steps",
+    ):
         assert said in done.stderr
     assert not (tmp_path / "mlflow.db").exists()
 
@@ -43,8 +56,11 @@ def test_all_problems_of_a_command_line_are_told_at_once(tmp_path: Path) -> None
 def test_all_values_out_of_range_are_told_at_once(tmp_path: Path) -> None:
     done = sleepy("lora.r=0", "train.decay=steep", "device=gpu", "stages=[train,evaluat]", folder=tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    for said in ("lora.r: found 0, expected a value at least 1", "train.decay: found 'steep', expected one of linear",
-                 "device: found 'gpu', expected one of auto, cpu, cuda, mps"):
+    for said in (
+        "lora.r: found 0, expected a value at least 1",
+        "train.decay: found 'steep', expected one of linear",
+        "device: found 'gpu', expected one of auto, cpu, cuda, mps",
+    ):
         assert said in done.stderr
 
 
@@ -71,7 +87,9 @@ def test_an_algorithm_brings_its_mix_and_the_command_line_wins(tmp_path: Path) -
 
 
 def test_what_this_machine_cannot_do_is_said_before_anything_is_fetched(tmp_path: Path) -> None:
-    done = sleepy("train.attention=flash_attention_2", "device=cpu", folder=tmp_path, SLEEPY_CACHE=str(tmp_path / "none"))
+    done = sleepy(
+        "train.attention=flash_attention_2", "device=cpu", folder=tmp_path, SLEEPY_CACHE=str(tmp_path / "none")
+    )
     assert done.returncode == 1 and "needs a CUDA device" in done.stderr and "train.attention=auto" in done.stderr
     assert not (tmp_path / "none").exists()
 
@@ -83,9 +101,18 @@ def test_a_broken_koan_line_names_file_and_line(tmp_path: Path) -> None:
 
 
 def test_a_koan_whose_fix_does_not_compile_is_named(tmp_path: Path) -> None:
-    koan = {"id": "mine/one", "family": "mine", "pattern": "p", "level": 1, "code": "E0308", "edition": "2021",
-            "description": "d", "broken": 'pub fn f() -> u32 { "1" }', "fix": 'pub fn f() -> u32 { "2" }',
-            "tests": ["assert_eq!(f(), 1);", "assert!(f() < 2);"]}
+    koan = {
+        "id": "mine/one",
+        "family": "mine",
+        "pattern": "p",
+        "level": 1,
+        "code": "E0308",
+        "edition": "2021",
+        "description": "d",
+        "broken": 'pub fn f() -> u32 { "1" }',
+        "fix": 'pub fn f() -> u32 { "2" }',
+        "tests": ["assert_eq!(f(), 1);", "assert!(f() < 2);"],
+    }
     (tmp_path / "mine.jsonl").write_text(json.dumps(koan) + "\n")
     done = sleepy("tasks=file", "tasks.path=mine.jsonl", "stages=[prove]", folder=tmp_path)
     assert done.returncode == 1 and "mine/one: the fix does not pass (compile)" in done.stderr

@@ -65,8 +65,10 @@ def schedule(encoded: Sequence[Encoded], batch_size: int, passes: int, seed: int
         indices = list(range(len(encoded)))
         rng.shuffle(indices)
         wide = _WINDOW * batch_size
-        windows = [sorted(indices[i:i + wide], key=lambda j: len(encoded[j].ids)) for i in range(0, len(indices), wide)]
-        batches = [w[i:i + batch_size] for w in windows for i in range(0, len(w), batch_size)]
+        windows = [
+            sorted(indices[i : i + wide], key=lambda j: len(encoded[j].ids)) for i in range(0, len(indices), wide)
+        ]
+        batches = [w[i : i + batch_size] for w in windows for i in range(0, len(w), batch_size)]
         rng.shuffle(batches)
         order += batches
         epoch += 1
@@ -83,8 +85,8 @@ def collate(rows: Sequence[Encoded], pad: int, device: str) -> Batch:
     learn = torch.zeros_like(ids, dtype=torch.bool)
     targets: list[int] = []
     for i, row in enumerate(rows):
-        ids[i, :len(row.ids)] = torch.tensor(row.ids)
-        mask[i, :len(row.ids)] = 1
-        learn[i, row.start - 1:len(row.ids) - 1] = True
-        targets += row.ids[row.start:]
+        ids[i, : len(row.ids)] = torch.tensor(row.ids)
+        mask[i, : len(row.ids)] = 1
+        learn[i, row.start - 1 : len(row.ids) - 1] = True
+        targets += row.ids[row.start :]
     return Batch(ids.to(device), mask.to(device), learn.to(device), torch.tensor(targets, device=device))

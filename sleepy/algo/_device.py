@@ -18,8 +18,10 @@ def pick_device(asked: str) -> str:
     if asked == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if there[name])
     if not there[asked]:
-        raise ConfigError(f"device: found {asked}, but torch {torch.__version__} sees no such device here; "
-                          f"available: {', '.join(n for n, yes in there.items() if yes)}")
+        raise ConfigError(
+            f"device: found {asked}, but torch {torch.__version__} sees no such device here; "
+            f"available: {', '.join(n for n, yes in there.items() if yes)}"
+        )
     return asked
 
 
@@ -41,8 +43,10 @@ def pick_attention(asked: str, device: str) -> str:
     """transformers' name of the attention. Raises ConfigError for FlashAttention where it cannot run."""
     flash = device == "cuda" and importlib.util.find_spec("flash_attn") is not None
     if asked == "flash_attention_2" and not flash:
-        raise ConfigError("train.attention: flash_attention_2 needs a CUDA device and the package flash-attn "
-                          f"(pip install -e '.[cuda]'); the device is {device}. Use train.attention=auto")
+        raise ConfigError(
+            "train.attention: flash_attention_2 needs a CUDA device and the package flash-attn "
+            f"(pip install -e '.[cuda]'); the device is {device}. Use train.attention=auto"
+        )
     return ("flash_attention_2" if flash else "sdpa") if asked == "auto" else asked
 
 
@@ -50,8 +54,10 @@ def check_machine(train: Train, device: str) -> None:
     """Raises ConfigError when the device, the attention or the quantisation asked for cannot be had here."""
     pick_attention(train.attention, pick_device(device))
     if train.quantization == "nf4" and importlib.util.find_spec("bitsandbytes") is None:
-        raise ConfigError("train.quantization: nf4 needs the package bitsandbytes (pip install -e '.[quant]'), "
-                          "or use train.quantization=none")
+        raise ConfigError(
+            "train.quantization: nf4 needs the package bitsandbytes (pip install -e '.[quant]'), "
+            "or use train.quantization=none"
+        )
 
 
 def load_base(base: BaseModel, train: Train, device: str) -> Any:
@@ -64,7 +70,8 @@ def load_base(base: BaseModel, train: Train, device: str) -> Any:
         from transformers import BitsAndBytesConfig
 
         options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype, bnb_4bit_use_double_quant=True)
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype, bnb_4bit_use_double_quant=True
+        )
         options["device_map"] = {"": device}
     model = AutoModelForCausalLM.from_pretrained(base.weights, **options)
     model.config.use_cache = False

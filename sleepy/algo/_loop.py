@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 from sleepy.algo import _checkpoint
 from sleepy.algo._batches import Batch, Example, collate, encode, schedule
-from sleepy.algo._interrupt import deferred
 from sleepy.algo._device import check_machine, load_base, pick_device
+from sleepy.algo._interrupt import deferred
 from sleepy.artifacts import Adapter, BaseModel
 from sleepy.errors import TrainingError
 from sleepy.lora.default import Lora
@@ -49,9 +49,20 @@ class Algorithm:
 
     trains: ClassVar[bool] = True  # whether there is anything to train, and so a mix and an adapter
 
-    def fit(self, base: BaseModel, examples: Sequence[Example], *, lora: Lora, train: Train, device: str, seed: int,
-            folder: Path, place: Path, record: dict[str, Any],
-            on_step: Callable[[int, float], object] = lambda step, loss: None) -> Adapter:
+    def fit(
+        self,
+        base: BaseModel,
+        examples: Sequence[Example],
+        *,
+        lora: Lora,
+        train: Train,
+        device: str,
+        seed: int,
+        folder: Path,
+        place: Path,
+        record: dict[str, Any],
+        on_step: Callable[[int, float], object] = lambda step, loss: None,
+    ) -> Adapter:
         """Train an adapter on `examples` and write it to `folder` as PEFT does.
 
         `record` is everything that determines the result. `place` is the folder of its checkpoint: one that is there
@@ -76,7 +87,7 @@ class Algorithm:
             pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
             with deferred() as interrupted:
                 for step in range(len(losses), train.steps):
-                    rows = plan[step * train.grad_accum:(step + 1) * train.grad_accum]
+                    rows = plan[step * train.grad_accum : (step + 1) * train.grad_accum]
                     batches = [collate([encoded[i] for i in indices], pad, where) for indices in rows]
                     losses.append(_step(self, trainer, batches, step, seed, place))
                     on_step(step, losses[-1])
@@ -87,8 +98,10 @@ class Algorithm:
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
                 raise
-            raise TrainingError("out of memory. Lower train.batch_size (and raise train.grad_accum), train.max_length or "
-                                f"lora.r, or set train.gradient_checkpointing=true ({error})") from error
+            raise TrainingError(
+                "out of memory. Lower train.batch_size (and raise train.grad_accum), train.max_length or "
+                f"lora.r, or set train.gradient_checkpointing=true ({error})"
+            ) from error
         digest = _write(trainer.model, base, folder, record)
         trainable = sum(p.numel() for p in trainer.parameters.values())
         tokens = sum(len(encoded[i].ids) for indices in plan for i in indices)
@@ -142,8 +155,10 @@ def _step(algorithm: Algorithm, trainer: Trainer, batches: Sequence[Batch], step
     trainer.step = step
     loss = algorithm.gradient(trainer, batches)
     if not math.isfinite(loss):
-        raise TrainingError(f"the loss of step {step + 1} is {loss}. The last good checkpoint is kept in {place}. "
-                            "Lower train.lr, or use train.precision=fp32")
+        raise TrainingError(
+            f"the loss of step {step + 1} is {loss}. The last good checkpoint is kept in {place}. "
+            "Lower train.lr, or use train.precision=fp32"
+        )
     torch.nn.utils.clip_grad_norm_(trainer.parameters.values(), trainer.train.max_grad_norm)
     for group in trainer.optimizer.param_groups:
         group["lr"] = trainer.train.rate(step)

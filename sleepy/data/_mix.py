@@ -46,7 +46,7 @@ def draw(pools: Mapping[str, Sequence[Task]], weights: Mapping[str, float], tota
             again = list(pools[name])
             rng.shuffle(again)
             bag += again
-        drawn += bag[:counts[name]]
+        drawn += bag[: counts[name]]
     rng.shuffle(drawn)
     return Mix(tuple(drawn), {name: counts.get(name, 0) for name in weights})
 
@@ -57,6 +57,6 @@ def _apportion(shares: Mapping[str, float], total: int) -> dict[str, int]:
     exact = {name: total * share / whole for name, share in shares.items()}
     counts = {name: int(value) for name, value in exact.items()}
     rest = sorted(exact, key=lambda name: (counts[name] - exact[name], name))
-    for name in rest[:total - sum(counts.values())]:
+    for name in rest[: total - sum(counts.values())]:
         counts[name] += 1
     return counts

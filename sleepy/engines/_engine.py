@@ -33,4 +33,4 @@ class Engine(Protocol):
 def cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:
     """`text` up to the first of the stop strings, and whether there was one."""
     ends = [at for at in (text.find(s) for s in stop) if at >= 0]
-    return (text[:min(ends)], True) if ends else (text, False)
+    return (text[: min(ends)], True) if ends else (text, False)

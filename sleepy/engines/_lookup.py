@@ -23,7 +23,7 @@ class Lookup:
 
     def draft(self) -> list[int]:
         """The tokens proposed to come next; may be empty."""
-        return [] if self.place is None else self.source[self.place:self.place + self.length]
+        return [] if self.place is None else self.source[self.place : self.place + self.length]
 
     def accept(self, tokens: Sequence[int], drafted: int) -> None:
         """The answer went on with `tokens`; `drafted` tokens had been proposed for them."""
@@ -42,7 +42,7 @@ class Lookup:
     def _find(self) -> int | None:
         for size in range(min(3, len(self._tail)), 0, -1):
             tail = self._tail[-size:]
-            places = [i + size for i in range(len(self.source) - size + 1) if self.source[i:i + size] == tail]
+            places = [i + size for i in range(len(self.source) - size + 1) if self.source[i : i + size] == tail]
             if places:
                 return min(places, key=lambda i: (abs(i - self._expected - 1), i))
         return None

@@ -36,14 +36,25 @@ class LlamaCpp:
         from llama_cpp import Llama
 
         if not model.gguf.is_file():
-            raise EngineError(f"no model file {model.gguf}. Run the export stage, or delete the cache entry and try again")
+            raise EngineError(
+                f"no model file {model.gguf}. Run the export stage, or delete the cache entry and try again"
+            )
         threads = self.threads or os.cpu_count() or 1
         try:
-            llama = Llama(str(model.gguf), n_ctx=self.context, n_batch=512, n_ubatch=512, n_threads=threads,
-                          n_threads_batch=threads, verbose=False)
+            llama = Llama(
+                str(model.gguf),
+                n_ctx=self.context,
+                n_batch=512,
+                n_ubatch=512,
+                n_threads=threads,
+                n_threads_batch=threads,
+                verbose=False,
+            )
         except (ValueError, RuntimeError) as error:
-            raise EngineError(f"llama.cpp cannot load {model.gguf} ({error}): it may be truncated, or not a GGUF file. "
-                              "Delete it and run the same command again") from error
+            raise EngineError(
+                f"llama.cpp cannot load {model.gguf} ({error}): it may be truncated, or not a GGUF file. "
+                "Delete it and run the same command again"
+            ) from error
         try:
             yield LlamaSession(llama, self)
         finally:
@@ -67,10 +78,13 @@ class LlamaSession:
         template = llama.metadata.get("tokenizer.chat_template")
         if template is None:
             raise EngineError(f"{llama.model_path} carries no chat template (tokenizer.chat_template); export it anew")
-        word = {k: llama.detokenize([t], special=True).decode(errors="replace") if t >= 0 else ""
-                for k, t in (("eos", llama.token_eos()), ("bos", llama.token_bos()))}
-        self._format = llama_chat_format.Jinja2ChatFormatter(template=template, eos_token=word["eos"],
-                                                             bos_token=word["bos"], add_generation_prompt=True)
+        word = {
+            k: llama.detokenize([t], special=True).decode(errors="replace") if t >= 0 else ""
+            for k, t in (("eos", llama.token_eos()), ("bos", llama.token_bos()))
+        }
+        self._format = llama_chat_format.Jinja2ChatFormatter(
+            template=template, eos_token=word["eos"], bos_token=word["bos"], add_generation_prompt=True
+        )
 
     def generate(self, prompts: Sequence[Prompt], done: Callable[[], object] = lambda: None) -> list[Completion]:
         """See Session.generate."""
@@ -89,8 +103,9 @@ class LlamaSession:
         text = self._format(messages=list(prompt.messages)).prompt + prompt.prefill
         tokens: list[int] = self._llama.tokenize(text.encode(), add_bos=False, special=True)
         if len(tokens) >= self._options.context:
-            raise EngineError(f"a prompt has {len(tokens)} tokens, the context {self._options.context}. "
-                              "Raise engine.context")
+            raise EngineError(
+                f"a prompt has {len(tokens)} tokens, the context {self._options.context}. Raise engine.context"
+            )
         return tokens
 
     def _complete(self, prompt: Prompt, tokens: list[int], shared: int) -> Completion:
@@ -99,7 +114,11 @@ class LlamaSession:
         start = time.perf_counter()
         self._forget(shared)
         best = self._decode(tokens[shared:], shared, 1)
-        source = self._llama.tokenize(prompt.copy_from.encode(), add_bos=False, special=False) if self._options.lookup else []
+        source = (
+            self._llama.tokenize(prompt.copy_from.encode(), add_bos=False, special=False)
+            if self._options.lookup
+            else []
+        )
         lookup, place = Lookup(source), len(tokens)
         answer: list[int] = []
         room = min(prompt.max_tokens, self._options.context - place)
@@ -113,12 +132,12 @@ class LlamaSession:
             if stopped:
                 break
             lookup.accept(new, drafted)
-            draft = lookup.draft()[:room - len(answer) - 1]
+            draft = lookup.draft()[: room - len(answer) - 1]
             drafted, place = len(draft), len(tokens) + len(answer) - 1
             self._forget(place)
             best = self._decode([answer[-1], *draft], place, 1 + len(draft))
             right = next((i for i, t in enumerate(draft) if t != best[i]), len(draft))
-            new = best[:right + 1]
+            new = best[: right + 1]
         return Completion(text, len(tokens), len(answer), time.perf_counter() - start)
 
     @property
@@ -137,15 +156,17 @@ class LlamaSession:
         context, vocabulary = self._llama._ctx.ctx, self._llama.n_vocab()
         best: list[int] = []
         for at in range(0, len(tokens), 512):
-            part = tokens[at:at + 512]
+            part = tokens[at : at + 512]
             self._batch.set_batch(batch=part, n_past=place + at, logits_all=False)
             first = max(0, len(tokens) - wanted - at)
             for i in range(len(part)):
                 self._batch.batch.logits[i] = i >= first
             code = api.llama_decode(context, self._batch.batch)
             if code:
-                raise EngineError(f"llama.cpp could not evaluate {len(part)} tokens (code {code}). Out of memory? "
-                                  "Lower engine.context")
+                raise EngineError(
+                    f"llama.cpp could not evaluate {len(part)} tokens (code {code}). Out of memory? "
+                    "Lower engine.context"
+                )
             for i in range(first, len(part)):
                 logits = api.llama_get_logits_ith(context, i)
                 best.append(int(np.ctypeslib.as_array(logits, shape=(vocabulary,)).argmax()))

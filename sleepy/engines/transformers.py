@@ -64,12 +64,19 @@ class TransformersSession:
 
         start = time.perf_counter()
         head = self._tokenizer.apply_chat_template(list(prompt.messages), tokenize=False, add_generation_prompt=True)
-        inputs = self._tokenizer(head + prompt.prefill, add_special_tokens=False, return_tensors="pt").to(self._model.device)
+        inputs = self._tokenizer(head + prompt.prefill, add_special_tokens=False, return_tensors="pt").to(
+            self._model.device
+        )
         given = inputs["input_ids"].shape[1]
         with torch.inference_mode():
-            out = self._model.generate(**inputs, do_sample=False, max_new_tokens=prompt.max_tokens,
-                                       stop_strings=list(prompt.stop) or None, tokenizer=self._tokenizer,
-                                       pad_token_id=self._tokenizer.eos_token_id)
+            out = self._model.generate(
+                **inputs,
+                do_sample=False,
+                max_new_tokens=prompt.max_tokens,
+                stop_strings=list(prompt.stop) or None,
+                tokenizer=self._tokenizer,
+                pad_token_id=self._tokenizer.eos_token_id,
+            )
         answer = out[0, given:]
         text, _ = cut(self._tokenizer.decode(answer, skip_special_tokens=True), prompt.stop)
         return Completion(text, given, len(answer), time.perf_counter() - start)

@@ -16,8 +16,14 @@ from sleepy.sandbox._sandbox import Checker
 _VERSION = 1  # raise it when scores of the same inputs may change
 
 
-def evaluate(served: Served, tasks: TaskSet, engine: Engine, repair: Strategy, checker: Checker,
-             done: Callable[[], object] = lambda: None) -> Scores:
+def evaluate(
+    served: Served,
+    tasks: TaskSet,
+    engine: Engine,
+    repair: Strategy,
+    checker: Checker,
+    done: Callable[[], object] = lambda: None,
+) -> Scores:
     """Scores of `served` on every task. `done` is called after each completion. EngineError and SandboxError go
     through: what is broken is never scored."""
     start = time.perf_counter()
@@ -27,28 +33,47 @@ def evaluate(served: Served, tasks: TaskSet, engine: Engine, repair: Strategy, c
     with engine.open(served) as session:
         while prompts:
             chosen = [tasks.tasks[i] for i in prompts]
-            for i, attempt in zip(prompts, _try(session, chosen, list(prompts.values()), repair, checker, done), strict=True):
+            for i, attempt in zip(
+                prompts, _try(session, chosen, list(prompts.values()), repair, checker, done), strict=True
+            ):
                 attempts[i].append(attempt)
             failed = [i for i in prompts if attempts[i][-1].stage != "passed"]
             asked = {i: repair.again(tasks.tasks[i], attempts[i]) for i in failed}
             prompts = {i: p for i, p in asked.items() if p is not None}
-    results = tuple(Result(t.id, t.family, t.pattern, t.level, a[-1].stage == "passed", tuple(a))
-                    for t, a in zip(tasks, attempts, strict=True))
+    results = tuple(
+        Result(t.id, t.family, t.pattern, t.level, a[-1].stage == "passed", tuple(a))
+        for t, a in zip(tasks, attempts, strict=True)
+    )
     name = str(engine.identity()["engine"])
     return Scores(tasks.name, tasks.digest, served.name, name, results, time.perf_counter() - start)
 
 
-def _try(session: Session, tasks: Sequence[Task], prompts: Sequence[Prompt], repair: Strategy, checker: Checker,
-         done: Callable[[], object]) -> list[Attempt]:
+def _try(
+    session: Session,
+    tasks: Sequence[Task],
+    prompts: Sequence[Prompt],
+    repair: Strategy,
+    checker: Checker,
+    done: Callable[[], object],
+) -> list[Attempt]:
     completions = session.generate(prompts, done)
     programs = [repair.program(c.text) for c in completions]
     checks: list[Check] = checker.check_all([(p, t.tests, t.edition) for p, t in zip(programs, tasks, strict=True)])
-    return [Attempt(c.text, program, check.stage, check.codes, c.prompt_tokens, c.completion_tokens, c.seconds)
-            for c, program, check in zip(completions, programs, checks, strict=True)]
+    return [
+        Attempt(c.text, program, check.stage, check.codes, c.prompt_tokens, c.completion_tokens, c.seconds)
+        for c, program, check in zip(completions, programs, checks, strict=True)
+    ]
 
 
-def cached(folder: Path, served: Served, tasks: TaskSet, engine: Engine, repair: Strategy, checker: Checker,
-           measure: Callable[[], Scores]) -> tuple[Scores, bool]:
+def cached(
+    folder: Path,
+    served: Served,
+    tasks: TaskSet,
+    engine: Engine,
+    repair: Strategy,
+    checker: Checker,
+    measure: Callable[[], Scores],
+) -> tuple[Scores, bool]:
     """Scores from `folder` by everything that determines them, or from `measure()`; and whether they were there."""
     key = digest_of([_VERSION, served.digest, tasks.digest, engine.identity(), repair.identity(), checker.identity])
     path = folder / f"{key}.json"
@@ -72,5 +97,6 @@ def read_scores(path: Path) -> Scores:
     record = json.loads(path.read_text(encoding="utf-8"))
     results = tuple(
         Result(**{**r, "attempts": tuple(Attempt(**{**a, "codes": tuple(a["codes"])}) for a in r["attempts"])})
-        for r in record.pop("results"))
+        for r in record.pop("results")
+    )
     return Scores(results=results, **record)

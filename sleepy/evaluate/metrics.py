@@ -10,8 +10,12 @@ from sleepy.artifacts import Scores
 def summary(scores: Scores) -> dict[str, float]:
     """Named figures: pass rates as fractions (in total, by family and by level), the median number of attempts of the
     passed tasks, tokens, and seconds of generation."""
-    out: dict[str, float] = {"pass_rate": scores.pass_rate, "passed": sum(r.passed for r in scores.results),
-                             "tasks": len(scores.results), "seconds": scores.seconds}
+    out: dict[str, float] = {
+        "pass_rate": scores.pass_rate,
+        "passed": sum(r.passed for r in scores.results),
+        "tasks": len(scores.results),
+        "seconds": scores.seconds,
+    }
     for family, (passed, total) in scores.by_family().items():
         out[f"family/{family}/pass_rate"] = passed / total
     for level in sorted({r.level for r in scores.results}):

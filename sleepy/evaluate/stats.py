@@ -53,8 +53,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def bootstrap_difference(before: Sequence[bool], after: Sequence[bool], resamples: int = 10_000,
-                         seed: int = 0) -> tuple[float, float]:
+def bootstrap_difference(
+    before: Sequence[bool], after: Sequence[bool], resamples: int = 10_000, seed: int = 0
+) -> tuple[float, float]:
     """95 % percentile interval of the difference of pass rates (after - before, as fractions), tasks drawn in pairs.
 
     Drawing n pairs with replacement and counting fixes and regressions is a multinomial draw from the observed
@@ -109,8 +110,10 @@ def compare(before: Scores, after: Scores) -> Comparison:
     for place, (b, a) in enumerate(zip_longest(before.results, after.results), start=1):
         if b is None or a is None or b.task != a.task:
             found = [f"task {r.task!r}" if r else "no task" for r in (b, a)]
-            raise DataError(f"the evaluations differ at place {place}: found {found[0]} before and {found[1]} after, "
-                            f"expected the same tasks in the same order ({digests}); {todo}")
+            raise DataError(
+                f"the evaluations differ at place {place}: found {found[0]} before and {found[1]} after, "
+                f"expected the same tasks in the same order ({digests}); {todo}"
+            )
     if before.tasks_digest != after.tasks_digest:
         raise DataError(f"the evaluations name the same tasks, but the tasks' contents differ ({digests}); {todo}")
     if not before.results:

@@ -58,8 +58,10 @@ def read_header(path: Path) -> Header:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as raw:
             return _parsed(raw)
     except (OSError, ValueError, KeyError, struct.error) as error:
-        raise ModelError(f"{path}: found a damaged or truncated file ({type(error).__name__}: {error}), expected GGUF: "
-                         f"delete it and make it again") from error
+        raise ModelError(
+            f"{path}: found a damaged or truncated file ({type(error).__name__}: {error}), expected GGUF: "
+            f"delete it and make it again"
+        ) from error
 
 
 def with_text(header: Header, key: str, text: str) -> Header:
@@ -122,7 +124,7 @@ def _end(raw: mmap.mmap, at: int, kind: int) -> int:
 def _string(raw: mmap.mmap, at: int) -> tuple[str, int]:
     """The string at `at`, and where it ends."""
     end = _end(raw, at, _STRING)
-    return raw[at + 8:end].decode(), end
+    return raw[at + 8 : end].decode(), end
 
 
 def _packed(text: str) -> bytes:

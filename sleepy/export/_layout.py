@@ -52,22 +52,30 @@ def places(base: BaseModel, names: Iterable[str]) -> dict[str, Place]:
     name = header.text("general.architecture")
     architecture = next((arch for arch, known in MODEL_ARCH_NAMES.items() if known == name), None)
     if architecture is None:
-        raise ModelError(f"{base.gguf_f16}: found architecture {name!r}, which the package gguf does not know: update it")
+        raise ModelError(
+            f"{base.gguf_f16}: found architecture {name!r}, which the package gguf does not know: update it"
+        )
     name_map = get_tensor_name_map(architecture, header.number(f"{name}.block_count"))
     config = json.loads((base.weights / "config.json").read_text(encoding="utf-8"))
     heads = [config.get(key) or 0 for key in ("num_attention_heads", "num_key_value_heads")]
-    return {name: _place(base, header, name_map.get_name(name, (".weight", ".bias")), name, weights[name], heads)
-            for name in names}
+    return {
+        name: _place(base, header, name_map.get_name(name, (".weight", ".bias")), name, weights[name], heads)
+        for name in names
+    }
 
 
 def _place(base: BaseModel, header: Header, found: str | None, name: str, weight: Any, heads: list[int]) -> Place:
     if found not in header.tensors:
-        raise ModelError(f"{base.gguf_f16}: found no tensor for {name}, expected {found or 'a known name'}: this "
-                         f"model's adapters cannot be exported")
+        raise ModelError(
+            f"{base.gguf_f16}: found no tensor for {name}, expected {found or 'a known name'}: this "
+            f"model's adapters cannot be exported"
+        )
     there = tensor(base.gguf_f16, header, found)
     fitting = [count for count in (0, *heads) if not count or weight.shape[0] % (2 * count) == 0]
     for candidate in (Place(found, count) for count in fitting):
         if same_bits(candidate.rows(weight).astype(there.dtype, copy=False), there):
             return candidate
-    raise ModelError(f"{base.gguf_f16}: {found} does not hold the values of {name} in any known order: this model's "
-                     f"adapters cannot be exported")
+    raise ModelError(
+        f"{base.gguf_f16}: {found} does not hold the values of {name} in any known order: this model's "
+        f"adapters cannot be exported"
+    )

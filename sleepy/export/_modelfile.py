@@ -10,13 +10,14 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sleepy.errors import ModelError
 from sleepy.models._llama import header
 
 _Messages = Sequence[Mapping[str, str]]
 _SYSTEM, _USER, _ANSWER, _AGAIN = "TheSystemsWords", "TheFirstQuestion", "TheAnswer", "TheSecondQuestion"
-_CODE = "fn main() {\n    let x = \"{{ .Content }} 'größe'\";\n\n\tprintln!(\"{x:>8}\"); // 😀\n}"
+_CODE = 'fn main() {\n    let x = "{{ .Content }} \'größe\'";\n\n\tprintln!("{x:>8}"); // 😀\n}'
 
 
 def modelfile(weights: Path, gguf: Path) -> str:
@@ -42,10 +43,12 @@ def modelfile(weights: Path, gguf: Path) -> str:
     template = derive(chat)
     for messages in _conversations():
         if render(template, messages) != chat(messages, True):
-            raise ModelError("the template derived from the chat template says something else in a conversation of "
-                             + _roles(messages))
+            raise ModelError(
+                "the template derived from the chat template says something else in a conversation of "
+                f"{_roles(messages)}"
+            )
     lines = [f"FROM ./{gguf.name}", f'TEMPLATE """{template}"""']
-    return "\n".join([*lines, *(f'PARAMETER stop "{word}"' for word in stop_words(weights))]) + "\n"
+    return "\n".join([*lines, *(f'PARAMETER stop "{word}"' for word in stop_words(tokenizer, weights))]) + "\n"
 
 
 def derive(chat: Callable[[_Messages, bool], str]) -> str:
@@ -58,10 +61,15 @@ def derive(chat: Callable[[_Messages, bool], str]) -> str:
     start, to_answer = _between(chat(asked, True), _USER)
     first, from_system, _ = _between(chat(_talk(_SYSTEM, _USER), True), _SYSTEM, _USER)
     _, to_assistant, to_again, _ = _between(chat(_talk("", _USER, _ANSWER, _AGAIN), True), _USER, _ANSWER, _AGAIN)
-    after = {"user": _between(chat(asked, False), _USER)[1],
-             "assistant": _between(chat(answered, False), _USER, _ANSWER)[2]}
-    before = {"system": first, "user": _without(to_again, after["assistant"]),
-              "assistant": _without(to_assistant, after["user"])}
+    after = {
+        "user": _between(chat(asked, False), _USER)[1],
+        "assistant": _between(chat(answered, False), _USER, _ANSWER)[2],
+    }
+    before = {
+        "system": first,
+        "user": _without(to_again, after["assistant"]),
+        "assistant": _without(to_assistant, after["user"]),
+    }
     after["system"] = _without(from_system, "", before["user"])
     default = _without(start, "", before["user"])
     answer = _without(to_answer, after["user"])
@@ -69,14 +77,20 @@ def derive(chat: Callable[[_Messages, bool], str]) -> str:
     if any(sign in piece for piece in pieces for sign in ("{{", '"""')):
         raise ModelError('the chat template prints {{ or """, which mean something to Ollama')
     head = f"{{{{ if not .System }}}}{default}{{{{ end }}}}" if default else ""
-    turns = "{{ else ".join(f'if eq .Role "{role}" }}}}{before[role]}{{{{ .Content }}}}{after[role]}' for role in before)
+    turns = "{{ else ".join(
+        f'if eq .Role "{role}" }}}}{before[role]}{{{{ .Content }}}}{after[role]}' for role in before
+    )
     return f"{head}{{{{ range .Messages }}}}{{{{ {turns}{{{{ end }}}}{{{{ end }}}}{answer}"
 
 
 def render(template: str, messages: _Messages) -> str:
     """What Ollama makes of messages with a template of `derive`'s kind."""
-    form = re.fullmatch(r"(?:\{\{ if not \.System \}\}(.*?)\{\{ end \}\})?"
-                        r"\{\{ range \.Messages \}\}\{\{ (.*?)\{\{ end \}\}\{\{ end \}\}(.*)", template, re.DOTALL)
+    form = re.fullmatch(
+        r"(?:\{\{ if not \.System \}\}(.*?)\{\{ end \}\})?"
+        r"\{\{ range \.Messages \}\}\{\{ (.*?)\{\{ end \}\}\{\{ end \}\}(.*)",
+        template,
+        re.DOTALL,
+    )
     if form is None:
         raise ValueError(f"not a derived template: {template}")
     default, turns, answer = form.groups(default="")
@@ -86,21 +100,22 @@ def render(template: str, messages: _Messages) -> str:
     return ("" if system else default) + "".join(turned) + answer
 
 
-def stop_words(weights: Path) -> list[str]:
+def stop_words(tokenizer: Any, weights: Path) -> list[str]:
     """The tokens that end an answer: the tokenizer's, and those of the generation config that ordinary text cannot
     contain (llama.cpp also counts an ordinary `</s>` among them, at which a program must not be cut)."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(weights)
     path = weights / "generation_config.json"
     ends = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
     ids = [tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
-    return list(dict.fromkeys(str(tokenizer.added_tokens_decoder[i]) for i in ids if i in tokenizer.added_tokens_decoder))
+    added = tokenizer.added_tokens_decoder
+    return list(dict.fromkeys(str(added[i]) for i in ids if i in added))
 
 
 def _conversations() -> list[_Messages]:
-    return [_talk(system, *words) for system in ("", "Be brief.", _CODE)
-            for words in (["Hello"], [_CODE], ["a", "b", "c"], [_CODE, "```rust\n" + _CODE, "x", "y", "3"], ["a", "b"])]
+    return [
+        _talk(system, *words)
+        for system in ("", "Be brief.", _CODE)
+        for words in (["Hello"], [_CODE], ["a", "b", "c"], [_CODE, "```rust\n" + _CODE, "x", "y", "3"], ["a", "b"])
+    ]
 
 
 def _talk(system: str, *words: str) -> _Messages:
@@ -124,9 +139,11 @@ def _between(text: str, *words: str) -> list[str]:
 def _without(text: str, start: str, end: str = "") -> str:
     """`text` between `start` and `end`, which must be there."""
     if not (text.startswith(start) and text.endswith(end) and len(text) >= len(start) + len(end)):
-        raise ModelError(f"the chat template puts {text!r} between messages, expected it to begin with {start!r} and to "
-                         f"end with {end!r}, as elsewhere")
-    return text[len(start):len(text) - len(end)]
+        raise ModelError(
+            f"the chat template puts {text!r} between messages, expected it to begin with {start!r} and "
+            f"to end with {end!r}, as elsewhere"
+        )
+    return text[len(start) : len(text) - len(end)]
 
 
 def _begin(gguf: Path, words: Callable[[int], str]) -> str:

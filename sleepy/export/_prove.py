@@ -53,32 +53,39 @@ def prove(merged: Path, gguf: Path, prompts: Sequence[Prompt], tokens: int = 24)
 
     needed, free = 2 * (merged / WEIGHTS).stat().st_size, psutil.virtual_memory().available
     if needed > free:
-        return Proof(NOT_COMPARED, (f"{NOT_COMPARED}: that takes {needed / 1e9:.1f} GB of memory, found {free / 1e9:.1f}",))
+        why = f"that takes {needed / 1e9:.1f} GB of memory, found {free / 1e9:.1f}"
+        return Proof(NOT_COMPARED, (f"{NOT_COMPARED}: {why}",))
     tokenizer = AutoTokenizer.from_pretrained(merged)
-    texts = [_rendered(tokenizer, gguf, prompt) + prompt.prefill for prompt in prompts]
+    template = read_header(gguf).text("tokenizer.chat_template")
+    texts = [_rendered(tokenizer, template, prompt) + prompt.prefill for prompt in prompts]
     encoded = [tokenizer(text, add_special_tokens=False).input_ids for text in texts]
     with header(gguf) as model:
         split = [text for text, ids in zip(texts, encoded, strict=True) if tokenize(model, text) != ids]
     answers = _answers(gguf, encoded, tokens)
     gaps, error = _compare(merged, gguf, answers)
     ties = f", {len(gaps)} near-ties (logits at most {max(gaps):.3f} apart)" if gaps else ""
-    line = (f"same greedy text from merged model and f16 GGUF: {len(answers)} prompts, "
-            f"{sum(len(answer.tokens) for answer in answers)} tokens{ties}, logits within {error:.2%}")
-    return Proof(line, (f"transformers and llama.cpp split {len(split)} of {len(texts)} prompts into different tokens: "
-                        f"what was trained is not quite what is served",) if split else ())
+    line = (
+        f"same greedy text from merged model and f16 GGUF: {len(answers)} prompts, "
+        f"{sum(len(answer.tokens) for answer in answers)} tokens{ties}, logits within {error:.2%}"
+    )
+    if not split:
+        return Proof(line)
+    how_many = f"transformers and llama.cpp split {len(split)} of {len(texts)} prompts into different tokens"
+    return Proof(line, (f"{how_many}: what was trained is not quite what is served",))
 
 
-def _rendered(tokenizer: Any, gguf: Path, prompt: Prompt) -> str:
-    """The text of a prompt's messages, when the tokenizer's and the GGUF file's chat templates agree on it."""
+def _rendered(tokenizer: Any, template: str, prompt: Prompt) -> str:
+    """The text of a prompt's messages, when the tokenizer and `template`, the GGUF file's, agree on it."""
     from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
-    template = read_header(gguf).text("tokenizer.chat_template")
     served = Jinja2ChatFormatter(template, tokenizer.eos_token or "", tokenizer.bos_token or "")
     text = str(tokenizer.apply_chat_template(list(prompt.messages), tokenize=False, add_generation_prompt=True))
     found = served(messages=list(prompt.messages)).prompt
     if found != text:
-        raise ModelError(f"{gguf}: its chat template says {found!r}, that of the merged model {text!r}: the export is "
-                         f"wrong, please report it")
+        raise ModelError(
+            f"the GGUF file's chat template says {found!r}, that of the merged model {text!r}: the export is wrong, "
+            f"please report it"
+        )
     return text
 
 
@@ -89,21 +96,29 @@ def _answers(gguf: Path, prompts: Sequence[list[int]], tokens: int) -> list[_Ans
 
     threads = os.cpu_count() or 1
     try:
-        llama = Llama(str(gguf), n_ctx=max(map(len, prompts)) + tokens, n_batch=512, n_threads=threads,
-                      n_threads_batch=threads, verbose=False)
+        llama = Llama(
+            str(gguf),
+            n_ctx=max(map(len, prompts)) + tokens,
+            n_batch=512,
+            n_threads=threads,
+            n_threads_batch=threads,
+            verbose=False,
+        )
     except (ValueError, RuntimeError) as error:
-        raise ModelError(f"{gguf}: llama.cpp cannot load it ({error}): the export is wrong, or memory is short") from error
+        raise ModelError(f"{gguf}: llama.cpp cannot load it ({error}): the export is wrong, or memory short") from error
     answers = []
     try:
         for prompt in prompts:
             llama.reset()
             rows: list[np.ndarray] = []
             chosen: list[int] = []
-            while len(chosen) < tokens and not (chosen and llama_cpp.llama_vocab_is_eog(llama._model.vocab, chosen[-1])):
+            while len(chosen) < tokens:
                 llama.eval(chosen[-1:] or prompt)
                 logits = llama_cpp.llama_get_logits_ith(llama._ctx.ctx, -1)
                 rows.append(np.ctypeslib.as_array(logits, (llama.n_vocab(),)).copy())
                 chosen.append(int(rows[-1].argmax()))
+                if llama_cpp.llama_vocab_is_eog(llama._model.vocab, chosen[-1]):
+                    break
             answers.append(_Answer(prompt, chosen, np.stack(rows)))
     finally:
         llama.close()
@@ -112,6 +127,7 @@ def _answers(gguf: Path, prompts: Sequence[list[int]], tokens: int) -> list[_Ans
 
 def _compare(merged: Path, gguf: Path, answers: Sequence[_Answer]) -> tuple[list[float], float]:
     """The gaps of near-ties, and the largest error of the logits: root mean square, relative to their deviation."""
+    import numpy as np
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -121,15 +137,20 @@ def _compare(merged: Path, gguf: Path, answers: Sequence[_Answer]) -> tuple[list
         with torch.inference_mode():
             ids = torch.tensor([answer.prompt + answer.tokens[:-1]])
             logits = model(ids, logits_to_keep=len(answer.tokens), use_cache=False).logits[0].numpy()
-        served = answer.logits[:, :logits.shape[1]]
-        errors.append(float(((served - logits) ** 2).mean() ** 0.5 / logits.std()))
+        width = min(logits.shape[1], answer.logits.shape[1])  # one of them may pad its vocabulary
+        errors.append(((answer.logits[:, :width] - logits[:, :width]) ** 2).mean() ** 0.5 / logits.std())
         for row, token in zip(logits, answer.tokens, strict=True):
             gap = float(row.max() - row[token])
-            if gap > NEAR_TIE:
-                raise ModelError(f"{gguf}: answers token {token} where the merged model prefers {row.argmax()} by {gap:.2f} "
-                                 f"(logits; rounding explains {NEAR_TIE}): the export is wrong, please report it")
+            if not gap <= NEAR_TIE:  # nor when it is NaN
+                raise ModelError(
+                    f"{gguf}: answers token {token} where the merged model prefers {row.argmax()} by "
+                    f"{gap:.2f} (rounding explains {NEAR_TIE}): the export is wrong, please report it"
+                )
             gaps += [gap] if gap else []
-    if max(errors) > ERROR:
-        raise ModelError(f"{gguf}: its logits are off by {max(errors):.1%} of their deviation from the merged model's "
-                         f"(rounding explains {ERROR:.0%}): the export is wrong, please report it")
-    return gaps, max(errors)
+    error = float(np.max(errors))
+    if not error <= ERROR:
+        raise ModelError(
+            f"{gguf}: its logits are off by {error:.1%} of their deviation from the merged model's "
+            f"(rounding explains {ERROR:.0%}): the export is wrong, please report it"
+        )
+    return gaps, error

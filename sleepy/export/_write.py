@@ -21,7 +21,7 @@ def write_f16(merged: Path, base: BaseModel, target: Path, texts: dict[str, str]
     import numpy as np
 
     before, after = mapped(base.weights / WEIGHTS), mapped(merged / WEIGHTS)
-    if {name: weight.shape for name, weight in before.items()} != {name: weight.shape for name, weight in after.items()}:
+    if [(name, before[name].shape) for name in sorted(before)] != [(name, after[name].shape) for name in sorted(after)]:
         raise ModelError(f"{merged}: found other tensors than {base.name} has, expected the same names and shapes")
     changed = [name for name in before if not same_bits(before[name], after[name])]
     found = places(base, changed)
@@ -36,7 +36,7 @@ def write_f16(merged: Path, base: BaseModel, target: Path, texts: dict[str, str]
         for name in sorted(changed, key=lambda name: source.tensors[found[name].name][2]):
             there = tensor(base.gguf_f16, source, found[name].name)
             offset = source.tensors[found[name].name][2]
-            out.write(data[at:offset])
-            out.write(np.ascontiguousarray(found[name].rows(after[name]), there.dtype))
+            out.write(data[at:offset].data)
+            out.write(np.ascontiguousarray(found[name].rows(after[name]), there.dtype).data)
             at = offset + there.nbytes
-        out.write(data[at:])
+        out.write(data[at:].data)

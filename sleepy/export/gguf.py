@@ -36,8 +36,9 @@ class Gguf:
     modelfile: bool = True
     proof_prompts: int = ranged(2, at_least=0, at_most=100)
 
-    def export(self, merged: Path, base: BaseModel, adapter: Adapter | None, prompts: Sequence[Prompt], folder: Path,
-               name: str) -> Exported:
+    def export(
+        self, merged: Path, base: BaseModel, adapter: Adapter | None, prompts: Sequence[Prompt], folder: Path, name: str
+    ) -> Exported:
         """Write the model in folder `merged`, which is `base` with `adapter`, to `folder`, as `name` in its metadata.
 
         The shortest of `prompts` serve the proof. Raises ModelError when files do not fit each other, the disk is full
@@ -65,7 +66,7 @@ class Gguf:
         shortest = sorted(prompts, key=lambda prompt: sum(len(message["content"]) for message in prompt.messages))
         if not shortest or not self.proof_prompts:
             return Proof(NOT_COMPARED)
-        return prove(merged, f16, shortest[:self.proof_prompts])
+        return prove(merged, f16, shortest[: self.proof_prompts])
 
     def _modelfile(self, merged: Path, final: Path) -> tuple[Path | None, tuple[str, ...]]:
         path = final.parent / "Modelfile"

@@ -13,8 +13,10 @@ def changes(fixes: int, regressions: int) -> str:
 
 def verdict(rule: str, promoted: bool, why: str, comparison: Comparison, before: Scores, after: Scores) -> Verdict:
     """A verdict whose reason names the numbers first and then `why`."""
-    reason = (f"{'promoted' if promoted else 'refused'}: "
-              f"{changes(len(comparison.fixes), len(comparison.regressions))}, "
-              f"pass rate {100 * before.pass_rate:.1f} % -> {100 * after.pass_rate:.1f} % "
-              f"({p_text(comparison.p_value)}): {why}")
+    reason = (
+        f"{'promoted' if promoted else 'refused'}: "
+        f"{changes(len(comparison.fixes), len(comparison.regressions))}, "
+        f"pass rate {100 * before.pass_rate:.1f} % -> {100 * after.pass_rate:.1f} % "
+        f"({p_text(comparison.p_value)}): {why}"
+    )
     return Verdict(promoted=promoted, reason=reason, rule=rule)

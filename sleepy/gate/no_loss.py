@@ -39,6 +39,8 @@ class NoLoss:
     def _lost(self, comparison: Comparison, before: Scores) -> list[str]:
         families = changes_by_family(comparison, before)
         corrected = holm([mcnemar_exact(*counts) for counts in families.values()])
-        return [f"{family} ({changes(fixes, regressions)}, corrected {p_text(p)})"
-                for (family, (fixes, regressions)), p in zip(families.items(), corrected, strict=True)
-                if regressions > fixes and p < self.alpha]
+        return [
+            f"{family} ({changes(fixes, regressions)}, corrected {p_text(p)})"
+            for (family, (fixes, regressions)), p in zip(families.items(), corrected, strict=True)
+            if regressions > fixes and p < self.alpha
+        ]

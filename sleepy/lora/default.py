@@ -25,13 +25,16 @@ class Lora:
 
     def problems(self) -> list[str]:
         """What the field's own bounds cannot say."""
-        return [] if self.target_modules else ["target_modules: found an empty list, expected layer names or all-linear"]
+        return (
+            [] if self.target_modules else ["target_modules: found an empty list, expected layer names or all-linear"]
+        )
 
     def wrap(self, model: Any) -> Any:
         """`model` with a fresh adapter, through PEFT; its weights are frozen. Raises ValueError for unknown layers."""
         from peft import LoraConfig, get_peft_model
 
         targets: Any = "all-linear" if list(self.target_modules) == ["all-linear"] else list(self.target_modules)
-        config = LoraConfig(r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout,
-                            target_modules=targets, task_type="CAUSAL_LM")
+        config = LoraConfig(
+            r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=targets, task_type="CAUSAL_LM"
+        )
         return get_peft_model(model, config)

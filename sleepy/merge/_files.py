@@ -36,8 +36,10 @@ def whole(target: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        raise ModelError(f"{error.filename or target}: {error.strerror}: the folder must be writable and have room; "
-                         f"nothing half-made was left, run again when mended") from error
+        raise ModelError(
+            f"{error.filename or target}: {error.strerror}: the folder must be writable and have room; "
+            f"nothing half-made was left, run again when mended"
+        ) from error
     finally:
         remove(partial)
 
@@ -60,14 +62,16 @@ def mapped(path: Path, mode: str = "r") -> dict[str, np.ndarray]:
     try:
         raw = np.memmap(path, np.uint8, mode)  # type: ignore[call-overload]
         (length,) = struct.unpack("<Q", raw[:8])
-        header = json.loads(bytes(raw[8:8 + length]))
+        header = json.loads(bytes(raw[8 : 8 + length]))
         header.pop("__metadata__", None)
         tensors = {}
         for name, entry in header.items():
             start, end = entry["data_offsets"]
-            data = raw[8 + length + start:8 + length + end]
+            data = raw[8 + length + start : 8 + length + end]
             tensors[name] = data.view(_TYPES[entry["dtype"]]).reshape(entry["shape"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise ModelError(f"{path}: found a missing, truncated or damaged file ({type(error).__name__}: {error}), "
-                         f"expected safetensors of f16: make it anew") from error
+        raise ModelError(
+            f"{path}: found a missing, truncated or damaged file ({type(error).__name__}: {error}), "
+            f"expected safetensors of f16: make it anew"
+        ) from error
     return tensors

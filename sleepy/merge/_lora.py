@@ -42,14 +42,18 @@ def read_updates(adapter: Adapter, base: BaseModel) -> list[Update]:
         if key.endswith(_B) and key.removesuffix(_B) + _A in tensors:
             continue
         if not key.endswith(_A) or key.removesuffix(_A) + _B not in tensors:
-            raise ModelError(f"{adapter.folder}: found {key}, expected pairs of {_A[1:]} and {_B[1:]} alone: adapters "
-                             f"that are more than plain LoRA cannot be merged here")
+            raise ModelError(
+                f"{adapter.folder}: found {key}, expected pairs of {_A[1:]} and {_B[1:]} alone: adapters "
+                f"that are more than plain LoRA cannot be merged here"
+            )
         a, b = tensors[key].float(), tensors[key.removesuffix(_A) + _B].float()
         if shapes.get(name) != (b.shape[0], a.shape[1]) or a.shape[0] != b.shape[1]:
             found = f"({b.shape[0]}, {b.shape[1]}) x ({a.shape[0]}, {a.shape[1]})"
-            raise ModelError(f"{adapter.folder}: found an update of {name} of shape {found}, but {base.name} has "
-                             f"{shapes.get(name, 'no such weight')} there: this adapter is of another base model, or "
-                             f"adapts a head that is tied to the embedding")
+            raise ModelError(
+                f"{adapter.folder}: found an update of {name} of shape {found}, but {base.name} has "
+                f"{shapes.get(name, 'no such weight')} there: this adapter is of another base model, or "
+                f"adapts a head that is tied to the embedding"
+            )
         root = math.sqrt if config.get("use_rslora") else float
         updates.append(Update(name, a, b, config["lora_alpha"] / root(a.shape[0])))
     if not updates:
@@ -59,11 +63,11 @@ def read_updates(adapter: Adapter, base: BaseModel) -> list[Update]:
 
 def _config(adapter: Adapter, base: BaseModel) -> dict[str, Any]:
     """adapter_config.json, when the adapter is plain LoRA and was trained on `base`."""
-    missing = [name for name in ("adapter_config.json", "adapter_model.safetensors")
-               if not (adapter.folder / name).is_file()]
+    missing = [
+        name for name in ("adapter_config.json", "adapter_model.safetensors") if not (adapter.folder / name).is_file()
+    ]
     if missing:
-        raise ModelError(f"{adapter.folder}: found no {' and no '.join(missing)}, expected a PEFT adapter: train again, "
-                         f"or correct the path")
+        raise ModelError(f"{adapter.folder}: found no {' and no '.join(missing)}, expected a PEFT adapter: train again")
     record = adapter.folder / "sleepy.json"
     try:
         config: dict[str, Any] = json.loads((adapter.folder / "adapter_config.json").read_text(encoding="utf-8"))
@@ -71,13 +75,17 @@ def _config(adapter: Adapter, base: BaseModel) -> dict[str, Any]:
     except ValueError as error:
         raise ModelError(f"{adapter.folder}: found damaged JSON ({error}): train again") from error
     if made.get("base_digest", base.digest) != base.digest:
-        raise ModelError(f"{adapter.folder}: this adapter was trained on {made.get('base')} (SHA-256 "
-                         f"{made['base_digest'][:12]}), expected one of {base.name} ({base.digest[:12]}): choose its "
-                         f"model, or train anew")
+        raise ModelError(
+            f"{adapter.folder}: this adapter was trained on {made.get('base')} (SHA-256 "
+            f"{made['base_digest'][:12]}), expected one of {base.name} ({base.digest[:12]}): choose its "
+            f"model, or train anew"
+        )
     other = [key for key in ("alpha_pattern", "fan_in_fan_out", "use_dora") if config.get(key)]
     if config.get("peft_type") != "LORA" or other:
-        raise ModelError(f"{adapter.folder}: found {config.get('peft_type')} with {', '.join(other) or 'its settings'}, "
-                         f"expected plain LoRA: other adapters cannot be merged here")
+        raise ModelError(
+            f"{adapter.folder}: found {config.get('peft_type')} with {', '.join(other) or 'its settings'},"
+            f" expected plain LoRA: other adapters cannot be merged here"
+        )
     return config
 
 
@@ -91,13 +99,17 @@ def _tensors(adapter: Adapter) -> dict[str, Any]:
     try:
         tensors: dict[str, Any] = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{path}: found a truncated or damaged file ({error}), expected safetensors: train again; a "
-                         f"checkpoint is gone on with") from error
+        raise ModelError(
+            f"{path}: found a truncated or damaged file ({error}), expected safetensors: train again; a "
+            f"checkpoint is gone on with"
+        ) from error
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ModelError(f"{path}: {name} holds values that are not finite: train again with a lower train.lr")
     found = digest_of_tensors(tensors)
     if found != adapter.digest:
-        raise ModelError(f"{path}: found tensors of digest {found[:12]}, expected {adapter.digest[:12]}: the file was "
-                         f"changed since it was trained")
+        raise ModelError(
+            f"{path}: found tensors of digest {found[:12]}, expected {adapter.digest[:12]}: the file was "
+            f"changed since it was trained"
+        )
     return tensors

@@ -43,7 +43,9 @@ class Merge:
                 total = weight.float().addmm_(update.b, update.a, alpha=update.scale)
                 low, high = torch.aminmax(total)
                 if not -_LARGEST <= low <= high <= _LARGEST:  # nor when they are NaN
-                    raise ModelError(f"{adapter.folder}: {update.name} with this adapter goes from {low:g} to {high:g}, "
-                                     f"expected what f16 can hold, {_LARGEST:g}: train again with a lower train.lr")
+                    raise ModelError(
+                        f"{adapter.folder}: {update.name} with this adapter goes from {low:g} to {high:g},"
+                        f" expected what f16 can hold, {_LARGEST:g}: train again with a lower train.lr"
+                    )
                 weight.copy_(total)
         return folder

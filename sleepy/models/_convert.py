@@ -25,10 +25,20 @@ def convert_to_gguf(folder: Path, target: Path, name: str, tool: str, tool_sha25
     converter's last words if it refuses the model.
     """
     script = _installed(tool, tool_sha256, cache) / "convert_hf_to_gguf.py"
-    command = [sys.executable, str(script), "--outtype", "f16", "--model-name", name, "--outfile", str(target),
-               str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace",
-                          env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    command = [
+        sys.executable,
+        str(script),
+        "--outtype",
+        "f16",
+        "--model-name",
+        name,
+        "--outfile",
+        str(target),
+        str(folder),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", env={**os.environ, "HF_HUB_OFFLINE": "1"}
+    )
     if done.returncode or not target.is_file():
         said = [line for line in done.stderr.splitlines() if line.strip()]
         raise ModelError(f"{folder}: the GGUF converter ended with {done.returncode}: {said[-1] if said else ''}")
@@ -42,7 +52,18 @@ def _installed(tool: str, sha256: str, cache: Path) -> Path:
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix="tool-") as name:
                 requirement = Path(name) / "requirement.txt"
                 requirement.write_text(f"{tool} --hash=sha256:{sha256}\n", encoding="utf-8")
-                run_pip(["install", "--no-deps", "--only-binary=:all:", "--require-hashes", "--target",
-                         f"{name}/tool", "--requirement", str(requirement)], Path(name))
+                run_pip(
+                    [
+                        "install",
+                        "--no-deps",
+                        "--only-binary=:all:",
+                        "--require-hashes",
+                        "--target",
+                        f"{name}/tool",
+                        "--requirement",
+                        str(requirement),
+                    ],
+                    Path(name),
+                )
                 Path(f"{name}/tool").rename(folder)
     return folder

@@ -16,7 +16,7 @@ from sleepy.models._files import need_space
 from sleepy.models._llama import end_tokens, header, is_quantized, metadata, quantize, tokenize
 
 # Indentation, digits, letters and symbols outside ASCII: what tokenizers that only look alike split differently.
-SAMPLE = "fn main() {\n    let größe: i32 = \"12345\";\n\n\tprintln!(\"{größe:>08.3} it's π ≠ 😀\"); //  24\n    7\n}\n"
+SAMPLE = 'fn main() {\n    let größe: i32 = "12345";\n\n\tprintln!("{größe:>08.3} it\'s π ≠ 😀"); //  24\n    7\n}\n'
 # Values of "tokenizer.ggml.pre" at which llama.cpp parts digits first (llama-vocab.cpp).
 DIGITS_APART = ("smollm", "starcoder", "refact", "command-r", "codeshell")
 
@@ -78,7 +78,8 @@ def split_digits(tokenizer: Any) -> None:
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 
     tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
-        [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
+        [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
+    )
 
 
 def compare_tokens(weights: Path, gguf: Path) -> None:
@@ -86,11 +87,15 @@ def compare_tokens(weights: Path, gguf: Path) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(weights)
-    text = tokenizer.apply_chat_template([{"role": "user", "content": SAMPLE}], tokenize=False,
-                                         add_generation_prompt=True)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": SAMPLE}], tokenize=False, add_generation_prompt=True
+    )
     with header(gguf) as model:
         served = tokenize(model, text)
     trained = tokenizer(text, add_special_tokens=False).input_ids
     if served != trained:
-        warnings.warn(f"{gguf.parent}: transformers and llama.cpp split a chat prompt differently ({len(trained)} and "
-                      f"{len(served)} tokens): what is trained is not quite what is served", stacklevel=2)
+        warnings.warn(
+            f"{gguf.parent}: transformers and llama.cpp split a chat prompt differently ({len(trained)} and "
+            f"{len(served)} tokens): what is trained is not quite what is served",
+            stacklevel=2,
+        )

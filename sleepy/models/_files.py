@@ -57,8 +57,10 @@ def need_space(folder: Path, needed: int, what: str) -> None:
     """Raise ModelError unless `needed` bytes are free where `folder` is."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise ModelError(f"{folder}: found {free / 1e9:.1f} GB free, expected {needed / 1e9:.1f} GB for {what}: "
-                         f"make room there, or choose another cache folder")
+        raise ModelError(
+            f"{folder}: found {free / 1e9:.1f} GB free, expected {needed / 1e9:.1f} GB for {what}: "
+            f"make room there, or choose another cache folder"
+        )
 
 
 @contextmanager
@@ -81,9 +83,10 @@ def locked(home: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        raise ModelError(f"{error.filename or home}: {error.strerror}: expected to be allowed to read and write, and "
-                         f"room on the disk; nothing half-made stands under a final name, so mend it and run again"
-                         ) from error
+        raise ModelError(
+            f"{error.filename or home}: {error.strerror}: expected to be allowed to read and write, and "
+            f"room on the disk; nothing half-made stands under a final name, so mend it and run again"
+        ) from error
 
 
 def made_once(home: Path, make: Callable[[Path], None]) -> Path:
@@ -95,12 +98,16 @@ def made_once(home: Path, make: Callable[[Path], None]) -> Path:
     final, partial = home / f"derived-v{FORMAT}", home / f"derived-v{FORMAT}.part"
     expected = read_json(final / "made.json")
     if expected:
-        changed = [name for name, digest in expected.items() if not (final / name).is_file()
-                   or remembered_digest(final / name, final / "notes.json") != digest]
+        changed = [
+            name
+            for name, digest in expected.items()
+            if not (final / name).is_file() or remembered_digest(final / name, final / "notes.json") != digest
+        ]
         if not changed:
             return final
-        warnings.warn(f"{final}: {', '.join(changed)} changed or vanished since made; making the folder anew",
-                      stacklevel=2)
+        warnings.warn(
+            f"{final}: {', '.join(changed)} changed or vanished since made; making the folder anew", stacklevel=2
+        )
     for leftover in (final, partial):
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()

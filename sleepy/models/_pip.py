@@ -19,10 +19,20 @@ def run_pip(arguments: list[str], scratch: Path, progress: Callable[[int], None]
 
     `progress` is told the bytes that have arrived, a few times a second.
     """
-    command = [sys.executable, "-m", "pip", *arguments, "--quiet", "--no-input", "--no-cache-dir",
-               "--disable-pip-version-check"]
-    with (tempfile.TemporaryFile("w+", dir=scratch) as output,
-          subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, "TMPDIR": str(scratch)}) as pip):
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        *arguments,
+        "--quiet",
+        "--no-input",
+        "--no-cache-dir",
+        "--disable-pip-version-check",
+    ]
+    with (
+        tempfile.TemporaryFile("w+", dir=scratch) as output,
+        subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, "TMPDIR": str(scratch)}) as pip,
+    ):
         try:
             while pip.poll() is None:
                 time.sleep(0.1)

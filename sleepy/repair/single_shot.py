@@ -27,14 +27,24 @@ class SingleShot:
 
     def first(self, task: Task, broken: Check) -> Prompt:
         """See Strategy.first."""
-        said = (short_message(broken.diagnostics, task.broken) if self.diagnostics == "short"
-                else full_message(broken.diagnostics)) or broken.detail
+        said = (
+            short_message(broken.diagnostics, task.broken)
+            if self.diagnostics == "short"
+            else full_message(broken.diagnostics)
+        ) or broken.detail
         program = task.broken.rstrip("\n")
-        user = (f"{_FENCE}rust\n{program}\n{_FENCE}\n{task.description}\n\n"
-                f"rustc --edition {task.edition}:\n{said}\n\n{self.ask}")
+        user = (
+            f"{_FENCE}rust\n{program}\n{_FENCE}\n{task.description}\n\n"
+            f"rustc --edition {task.edition}:\n{said}\n\n{self.ask}"
+        )
         # Rust has about three characters a token; a repair is rarely half again as long as the broken program.
-        return Prompt(({"role": "system", "content": self.system}, {"role": "user", "content": user}),
-                      f"{_FENCE}rust\n", (f"\n{_FENCE}",), program, 128 + len(program) // 2)
+        return Prompt(
+            ({"role": "system", "content": self.system}, {"role": "user", "content": user}),
+            f"{_FENCE}rust\n",
+            (f"\n{_FENCE}",),
+            program,
+            128 + len(program) // 2,
+        )
 
     def again(self, task: Task, attempts: Sequence[Attempt]) -> Prompt | None:
         """See Strategy.again: never."""

@@ -15,15 +15,23 @@ def page(run: RunSummary, pictures: dict[str, str]) -> str:
     parts += [f"> Warning: {_escaped(warning)}" for warning in run.warnings]
     parts += ["## Result", *_result(run)]
     parts += [f"![{title}]({name})" for title, name in pictures.items()]
-    parts += ["## What changed", *_changed(run), "## How it was made", *_made(run), "## How to repeat it",
-              *_repeat(run)]
+    parts += [
+        "## What changed",
+        *_changed(run),
+        "## How it was made",
+        *_made(run),
+        "## How to repeat it",
+        *_repeat(run),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 def _result(run: RunSummary) -> list[str]:
     c = run.comparison
-    rates = [[row.name, *_rate(row.before, row.total), *_rate(row.after, row.total), str(row.fixes),
-              str(row.regressions)] for row in rows(run)]
+    rates = [
+        [row.name, *_rate(row.before, row.total), *_rate(row.after, row.total), str(row.fixes), str(row.regressions)]
+        for row in rows(run)
+    ]
     return [
         _table(["family", "baseline", "95 %", "trained", "95 %", "fixes", "regressions"], rates),
         f"Difference {100 * c.difference:+.1f} points, 95 % bootstrap interval {100 * c.interval[0]:+.1f} to "
@@ -47,13 +55,27 @@ def _changed(run: RunSummary) -> list[str]:
     def listed(title: str, ids: tuple[str, ...]) -> list[str]:
         if not ids:
             return [f"{title}: none."]
-        return [f"{title}: {len(ids)}.", _table(
-            ["koan", "family", "pattern", "level", "baseline ended at", "trained ended at"],
-            [[f"`{i}`", before[i].family, before[i].pattern, str(before[i].level), _end(before[i]), _end(after[i])]
-             for i in ids])]
+        return [
+            f"{title}: {len(ids)}.",
+            _table(
+                ["koan", "family", "pattern", "level", "baseline ended at", "trained ended at"],
+                [
+                    [
+                        f"`{i}`",
+                        before[i].family,
+                        before[i].pattern,
+                        str(before[i].level),
+                        _end(before[i]),
+                        _end(after[i]),
+                    ]
+                    for i in ids
+                ],
+            ),
+        ]
 
     return listed("Fixes (failed before, pass now)", run.comparison.fixes) + listed(
-        "Regressions (passed before, fail now)", run.comparison.regressions)
+        "Regressions (passed before, fail now)", run.comparison.regressions
+    )
 
 
 def _end(result: Result) -> str:
@@ -62,24 +84,39 @@ def _end(result: Result) -> str:
 
 
 def _made(run: RunSummary) -> list[str]:
-    facts = [("MLflow run", f"`{run.run_id}`"), ("model", run.model), ("algorithm", run.algorithm),
-             ("engine", run.after.engine),
-             ("tasks", f"{run.tasks.name} {run.tasks.version}, {len(run.before.results)} tasks, "
-                       f"digest `{run.before.tasks_digest}`")]
+    facts = [
+        ("MLflow run", f"`{run.run_id}`"),
+        ("model", run.model),
+        ("algorithm", run.algorithm),
+        ("engine", run.after.engine),
+        (
+            "tasks",
+            f"{run.tasks.name} {run.tasks.version}, {len(run.before.results)} tasks, "
+            f"digest `{run.before.tasks_digest}`",
+        ),
+    ]
     if run.mix:
         of = ", ".join(f"{count} {part}" for part, count in run.mix.parts.items())
         facts.append(("training mix", f"{len(run.mix.examples)} examples ({of}), digest `{run.mix.digest}`"))
     if run.adapter:
-        facts.append(("adapter", f"{run.adapter.trainable} parameters trained over {len(run.adapter.losses)} steps and "
-                                 f"{run.adapter.tokens} tokens in {duration(run.adapter.seconds)}, "
-                                 f"`{run.adapter.folder}`, digest `{run.adapter.digest}`"))
+        facts.append(
+            (
+                "adapter",
+                f"{run.adapter.trainable} parameters trained over {len(run.adapter.losses)} steps and "
+                f"{run.adapter.tokens} tokens in {duration(run.adapter.seconds)}, "
+                f"`{run.adapter.folder}`, digest `{run.adapter.digest}`",
+            )
+        )
     if run.gguf:
-        facts.append(("export", f"{run.gguf.quantization}, {run.gguf.size} bytes, `{run.gguf.path}`, "
-                                f"digest `{run.gguf.digest}`"))
+        facts.append(
+            ("export", f"{run.gguf.quantization}, {run.gguf.size} bytes, `{run.gguf.path}`, digest `{run.gguf.digest}`")
+        )
         facts.append(("proof of the export", run.proof))
     stages = [[stage, duration(seconds)] for stage, seconds in run.seconds.items()]
-    return [_table(["what", "which"], facts),
-            _table(["stage", "time"], [*stages, ["in all", duration(sum(run.seconds.values()))]])]
+    return [
+        _table(["what", "which"], facts),
+        _table(["stage", "time"], [*stages, ["in all", duration(sum(run.seconds.values()))]]),
+    ]
 
 
 def _repeat(run: RunSummary) -> list[str]:

@@ -30,14 +30,31 @@ def learning_curve(losses: Sequence[float]) -> Figure:
     figure, axes = _figure(7.2, 3.6)
     n = len(losses)
     few = n < MIN_SMOOTHED
-    axes.plot(range(1, n + 1), losses, "o-" if few else "o", color=GREY, markersize=6 if few else 3, linewidth=1,
-              label="loss of the step's batch", gid="losses")
+    axes.plot(
+        range(1, n + 1),
+        losses,
+        "o-" if few else "o",
+        color=GREY,
+        markersize=6 if few else 3,
+        linewidth=1,
+        label="loss of the step's batch",
+        gid="losses",
+    )
     if not few:
         half = max(2, n // 20)
-        axes.plot(range(1 + half, n + 1 - half), running_mean(losses, half), color=BLUE, linewidth=2, gid="smoothed",
-                  label=f"running mean of {2 * half + 1} steps")
-    axes.set_title(f"Training loss, {n} step{'' if n == 1 else 's'}" + (" (too few to smooth)" if few else ""),
-                   loc="left", color=INK)
+        axes.plot(
+            range(1 + half, n + 1 - half),
+            running_mean(losses, half),
+            color=BLUE,
+            linewidth=2,
+            gid="smoothed",
+            label=f"running mean of {2 * half + 1} steps",
+        )
+    axes.set_title(
+        f"Training loss, {n} step{'' if n == 1 else 's'}" + (" (too few to smooth)" if few else ""),
+        loc="left",
+        color=INK,
+    )
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -54,24 +71,42 @@ def learning_curve(losses: Sequence[float]) -> Figure:
 def running_mean(values: Sequence[float], half: int) -> list[float]:
     """Mean of each value and its `half` neighbours on either side; the `half` values at both ends have none."""
     width = 2 * half + 1
-    return [sum(values[i:i + width]) / width for i in range(len(values) - width + 1)]
+    return [sum(values[i : i + width]) / width for i in range(len(values) - width + 1)]
 
 
 def families(rows: Sequence[Row]) -> Figure:
     """Pass rates before and after as bars with Wilson 95 % intervals, all tasks first, the counts beside them."""
     figure, axes = _figure(7.2, 1.5 + 0.62 * len(rows))
-    for shift, colour, label, counts in ((-0.19, GREY, "baseline", [r.before for r in rows]),
-                                         (0.19, BLUE, "trained", [r.after for r in rows])):
+    for shift, colour, label, counts in (
+        (-0.19, GREY, "baseline", [r.before for r in rows]),
+        (0.19, BLUE, "trained", [r.after for r in rows]),
+    ):
         places = [i + shift for i in range(len(rows))]
         rates = [100 * k / r.total for k, r in zip(counts, rows, strict=True)]
         bounds = [wilson(k, r.total) for k, r in zip(counts, rows, strict=True)]
         axes.barh(places, rates, 0.36, color=colour, label=label)
-        axes.errorbar(rates, places, xerr=[[x - 100 * low for x, (low, _) in zip(rates, bounds, strict=True)],
-                                           [100 * high - x for x, (_, high) in zip(rates, bounds, strict=True)]],
-                      fmt="none", ecolor=INK, elinewidth=1.2, capsize=3, clip_on=False)
+        axes.errorbar(
+            rates,
+            places,
+            xerr=[
+                [x - 100 * low for x, (low, _) in zip(rates, bounds, strict=True)],
+                [100 * high - x for x, (_, high) in zip(rates, bounds, strict=True)],
+            ],
+            fmt="none",
+            ecolor=INK,
+            elinewidth=1.2,
+            capsize=3,
+            clip_on=False,
+        )
         for place, k, row in zip(places, counts, rows, strict=True):
-            axes.annotate(f"{k}/{row.total}", (1.01, place), xycoords=("axes fraction", "data"), va="center",
-                          fontsize=8, color=INK)
+            axes.annotate(
+                f"{k}/{row.total}",
+                (1.01, place),
+                xycoords=("axes fraction", "data"),
+                va="center",
+                fontsize=8,
+                color=INK,
+            )
     axes.axhline(0.5, color=INK, linewidth=0.6)
     axes.set_yticks(range(len(rows)), [r.name for r in rows])
     axes.set_ylim(len(rows) - 0.45, -0.55)
@@ -106,7 +141,8 @@ OUTCOMES = {
 def outcome(before: bool, after: bool) -> str:
     """The key of OUTCOMES for a task."""
     return {(True, True): "both", (False, False): "neither", (False, True): "gained", (True, False): "lost"}[
-        before, after]
+        before, after
+    ]
 
 
 @dataclass(frozen=True)
@@ -124,8 +160,10 @@ def layout(before: Scores, after: Scores) -> Grid:
     groups: dict[str, dict[int, list[tuple[str, str]]]] = {}
     for b, a in zip(before.results, after.results, strict=True):
         groups.setdefault(b.family, {}).setdefault(b.level, []).append((b.task, outcome(b.passed, a.passed)))
-    most = {level: max(len(g.get(level, ())) for g in groups.values())
-            for level in sorted({level for g in groups.values() for level in g})}
+    most = {
+        level: max(len(g.get(level, ())) for g in groups.values())
+        for level in sorted({level for g in groups.values() for level in g})
+    }
     shrink = max(1.0, sum(most.values()) / WIDEST)
     levels, column = {}, 0
     for level, count in most.items():
@@ -156,24 +194,34 @@ def koans(before: Scores, after: Scores) -> Figure:
     height = sum(high for _, high in grid.lines.values())
     size = min(0.42, 9.0 / width)  # inches a cell
     left = 0.3 + 0.085 * max(map(len, grid.lines))
-    counts = {family: f"{passed} → {after.by_family()[family][0]} of {total}"
-              for family, (passed, total) in before.by_family().items()}
+    counts = {
+        family: f"{passed} → {after.by_family()[family][0]} of {total}"
+        for family, (passed, total) in before.by_family().items()
+    }
     right = 0.3 + 0.085 * max(map(len, counts.values()))
     inches = max(left + size * width + right, 7.9), size * height + 1.3
     figure = Figure(inches)
-    axes = figure.add_axes((left / inches[0], 0.55 / inches[1],
-                            size * width / inches[0], size * height / inches[1]))
+    axes = figure.add_axes((left / inches[0], 0.55 / inches[1], size * width / inches[0], size * height / inches[1]))
     axes.set_axis_off()
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     for cell in grid.cells:
         _, fill, edge, symbol, ink = OUTCOMES[cell.outcome]
         x = x_of(cell.column)
-        axes.add_patch(Rectangle((x + 0.06, cell.line + 0.06), 0.88, 0.88, facecolor=fill, edgecolor=edge,
-                                 gid=cell.outcome))
+        axes.add_patch(
+            Rectangle((x + 0.06, cell.line + 0.06), 0.88, 0.88, facecolor=fill, edgecolor=edge, gid=cell.outcome)
+        )
         if symbol:
-            axes.text(x + 0.5, cell.line + 0.5, symbol, ha="center", va="center_baseline", color=ink,
-                      fontweight="bold", fontsize=52 * size)
+            axes.text(
+                x + 0.5,
+                cell.line + 0.5,
+                symbol,
+                ha="center",
+                va="center_baseline",
+                color=ink,
+                fontweight="bold",
+                fontsize=52 * size,
+            )
     for level, (start, wide) in grid.levels.items():
         axes.text((x_of(start) + x_of(start + wide - 1) + 1) / 2, -0.12, f"level {level}", ha="center", color=INK)
     for family, (line, high) in grid.lines.items():
@@ -183,13 +231,21 @@ def koans(before: Scores, after: Scores) -> Figure:
         if line:
             axes.axhline(line, color=GREY, linewidth=1, zorder=0)
     n = len(grid.cells)
-    figure.text(0.15 / inches[0], 1 - 0.3 / inches[1],
-                f"{n} koan{'' if n == 1 else 's'}, baseline against trained", color=INK, fontsize=12)
+    figure.text(
+        0.15 / inches[0],
+        1 - 0.3 / inches[1],
+        f"{n} koan{'' if n == 1 else 's'}, baseline against trained",
+        color=INK,
+        fontsize=12,
+    )
     outcomes = Counter(cell.outcome for cell in grid.cells)
     figure.legend(
         [Rectangle((0, 0), 1, 1, facecolor=fill, edgecolor=edge) for _, fill, edge, _, _ in OUTCOMES.values()],
         [f"{symbol} {words}: {outcomes[word]}".strip() for word, (words, _, _, symbol, _) in OUTCOMES.items()],
-        loc="lower center", ncols=4, frameon=False)
+        loc="lower center",
+        ncols=4,
+        frameon=False,
+    )
     return figure
 
 

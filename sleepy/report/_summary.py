@@ -71,10 +71,20 @@ class Row:
 def rows(run: RunSummary) -> list[Row]:
     """All tasks first, then family by family in the set's order."""
     after, changed = run.after.by_family(), changes_by_family(run.comparison, run.before)
-    families = [Row(name, total, passed, after[name][0], *changed[name])
-                for name, (passed, total) in run.before.by_family().items()]
-    return [Row("all", *(sum(getattr(row, column) for row in families)
-                         for column in ("total", "before", "after", "fixes", "regressions"))), *families]
+    families = [
+        Row(name, total, passed, after[name][0], *changed[name])
+        for name, (passed, total) in run.before.by_family().items()
+    ]
+    return [
+        Row(
+            "all",
+            *(
+                sum(getattr(row, column) for row in families)
+                for column in ("total", "before", "after", "fixes", "regressions")
+            ),
+        ),
+        *families,
+    ]
 
 
 def median_steps(scores: Scores) -> float | None:
@@ -91,6 +101,7 @@ def tokens(scores: Scores) -> tuple[int, int]:
 
 def effort(run: RunSummary) -> list[tuple[str, str, str]]:
     """(what, baseline, trained) rows on what the evaluations took."""
+
     def column(scores: Scores) -> list[str]:
         steps = median_steps(scores)
         return ["none passed" if steps is None else f"{steps:g}", *map(str, tokens(scores)), f"{scores.seconds:.1f}"]
@@ -113,9 +124,13 @@ def limits(run: RunSummary) -> str:
     changed = len(c.fixes) + len(c.regressions)
     if math.isinf(c.detectable):
         return f"{n} tasks can show nothing: even if all of them changed for the better, p would not be below 0.05."
-    text = (f"With {n} tasks, of which {changed} changed, a true difference must be about "
-            f"{100 * c.detectable:.1f} points to be noticed (p < 0.05) in 80 % of all experiments.")
+    text = (
+        f"With {n} tasks, of which {changed} changed, a true difference must be about "
+        f"{100 * c.detectable:.1f} points to be noticed (p < 0.05) in 80 % of all experiments."
+    )
     if c.p_value < 0.05:
         return f"{text} The difference found here is larger than chance explains."
-    return (f"{text} What was found here chance may explain, and true differences smaller than that can go unnoticed "
-            "on this set.")
+    return (
+        f"{text} What was found here chance may explain, and true differences smaller than that can go unnoticed "
+        "on this set."
+    )

@@ -29,12 +29,17 @@ def show(run: RunSummary, files: ReportFiles, console: Console) -> None:
     line("")
     console.print(_effort(run))
     line("")
-    line(f"difference {100 * c.difference:+.1f} points, 95 % bootstrap interval {100 * c.interval[0]:+.1f} to "
-         f"{100 * c.interval[1]:+.1f}")
+    line(
+        f"difference {100 * c.difference:+.1f} points, 95 % bootstrap interval {100 * c.interval[0]:+.1f} to "
+        f"{100 * c.interval[1]:+.1f}"
+    )
     line(f"exact McNemar {p_text(c.p_value)} (fixes {len(c.fixes)}, regressions {len(c.regressions)})")
     line(limits(run))
-    line("stages: " + ", ".join(f"{stage} {duration(s)}" for stage, s in run.seconds.items())
-         + f"; in all {duration(sum(run.seconds.values()))}")
+    line(
+        "stages: "
+        + ", ".join(f"{stage} {duration(s)}" for stage, s in run.seconds.items())
+        + f"; in all {duration(sum(run.seconds.values()))}"
+    )
     for warning in run.warnings:
         line(f"warning: {warning}", "yellow")
     line("")
@@ -53,8 +58,9 @@ def show(run: RunSummary, files: ReportFiles, console: Console) -> None:
 def _rates(table_rows: list[Row]) -> Table:
     table = _table("", "baseline", "trained", "+", "-")
     for row in table_rows:
-        table.add_row(row.name, _rate(row.before, row.total), _rate(row.after, row.total), str(row.fixes),
-                      str(row.regressions))
+        table.add_row(
+            row.name, _rate(row.before, row.total), _rate(row.after, row.total), str(row.fixes), str(row.regressions)
+        )
     return table
 
 

@@ -39,8 +39,10 @@ class Full:
     def _draw(self, folder: Path, run: RunSummary) -> dict[str, str]:
         from sleepy.report import _plots
 
-        drawn = {"Koans, baseline against trained": ("koans.png", _plots.koans(run.before, run.after)),
-                 "Pass rates by family": ("families.png", _plots.families(rows(run)))}
+        drawn = {
+            "Koans, baseline against trained": ("koans.png", _plots.koans(run.before, run.after)),
+            "Pass rates by family": ("families.png", _plots.families(rows(run))),
+        }
         if run.adapter and run.adapter.losses:
             drawn["Training loss"] = ("learning_curve.png", _plots.learning_curve(run.adapter.losses))
         for name, figure in drawn.values():

@@ -24,7 +24,9 @@ class VerdictCache:
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute("CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, verdict TEXT NOT NULL)")
         except sqlite3.Error as error:
-            raise SandboxError(f"the verdict cache {path} cannot be used ({error}). Move it away to start anew") from error
+            raise SandboxError(
+                f"the verdict cache {path} cannot be used ({error}). Move it away to start anew"
+            ) from error
 
     def get(self, key: str) -> Check | None:
         """The verdict stored under `key`, if any."""
@@ -34,8 +36,11 @@ class VerdictCache:
             return None
         record = json.loads(row[0])
         diagnostics = tuple(
-            Diagnostic(d["code"], d["message"], tuple((n, text) for n, text in d["labels"]), tuple(d["helps"]),
-                       d["rendered"]) for d in record["diagnostics"])
+            Diagnostic(
+                d["code"], d["message"], tuple((n, text) for n, text in d["labels"]), tuple(d["helps"]), d["rendered"]
+            )
+            for d in record["diagnostics"]
+        )
         return Check(record["stage"], record["detail"], diagnostics)
 
     def put(self, key: str, check: Check) -> None:

@@ -28,15 +28,17 @@ class Finished:
     ended: str
 
 
-def run_limited(argv: list[str], *, stdin: bytes = b"", env: dict[str, str] | None = None, wall_seconds: float,
-                output_bytes: int) -> Finished:
+def run_limited(
+    argv: list[str], *, stdin: bytes = b"", env: dict[str, str] | None = None, wall_seconds: float, output_bytes: int
+) -> Finished:
     """Run `argv` in a process group of its own; the whole group is killed at the wall-clock or the output limit.
 
     Raises SandboxError when the command cannot be started at all.
     """
     try:
-        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env,
-                                   start_new_session=True)
+        process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, start_new_session=True
+        )
     except OSError as error:
         raise SandboxError(f"cannot start {argv[0]}: {error}") from error
     # A pipe, not a file: what was read from it cannot be read again through /proc/self/fd/0.

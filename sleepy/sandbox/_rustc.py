@@ -47,8 +47,10 @@ def toolchain() -> Toolchain:
         if tuple(int(part) for part in version.split()[1].split("-")[0].split(".")[:2]) >= OLDEST:
             return Toolchain(sysroot, version)
         found.append(f"{path}: {version.splitlines()[0]}, too old")
-    raise SandboxError("no rustc on PATH that is 1.85 or newer (edition 2024). Run `bash setup.sh`, or install one (rustup.rs)"
-                       + "".join(f"\n  {line}" for line in found))
+    raise SandboxError(
+        "no rustc on PATH that is 1.85 or newer (edition 2024). Run `bash setup.sh`, or install one (rustup.rs)"
+        + "".join(f"\n  {line}" for line in found)
+    )
 
 
 def _ask(argv: list[str]) -> str:
@@ -67,8 +69,10 @@ def with_tests(program: str, tests: tuple[str, ...]) -> tuple[str, str, list[str
     """
     module, report = f"h{secrets.token_hex(8)}", f"r{secrets.token_hex(8)}"
     nonces = [secrets.token_hex(16) for _ in tests]
-    blocks = "".join(f"        {{\n{block}\n        }}\n        {report}(\"{nonce}\");\n"
-                     for block, nonce in zip(tests, nonces, strict=True))
+    blocks = "".join(
+        f'        {{\n{block}\n        }}\n        {report}("{nonce}");\n'
+        for block, nonce in zip(tests, nonces, strict=True)
+    )
     harness = f"""
 #[cfg(test)]
 #[allow(warnings)]
@@ -119,13 +123,15 @@ def _diagnostic(record: dict[str, Any]) -> Diagnostic:
 def _help(child: dict[str, Any]) -> str:
     """A help's message, with each line as rustc suggests to write it."""
     lines: dict[int, str] = {}
-    for span in sorted(child["spans"], key=lambda s: (s["line_start"], -s["column_start"])):  # from the right: places stay
+    for span in sorted(
+        child["spans"], key=lambda s: (s["line_start"], -s["column_start"])
+    ):  # from the right: places stay
         new = span["suggested_replacement"]
         if new is None or span["file_name"] != "<anon>" or span["line_start"] != span["line_end"] or not span["text"]:
             continue
         number = span["line_start"]
         line = lines.get(number, span["text"][0]["text"])
-        lines[number] = line[:span["column_start"] - 1] + new + line[span["column_end"] - 1:]
+        lines[number] = line[: span["column_start"] - 1] + new + line[span["column_end"] - 1 :]
     return child["message"] + "".join(f"\n    line {n}: `{line.strip()}`" for n, line in sorted(lines.items()))
 
 

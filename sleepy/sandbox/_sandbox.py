@@ -18,8 +18,14 @@ from sleepy.sandbox._rustc import FLAGS, parse_diagnostics, toolchain, with_test
 from sleepy.schema import ranged
 
 _CHECK_VERSION = 2  # raise it when the meaning of a verdict changes
-_SIGNALS = {4: "illegal instruction", 6: "abort", 9: "CPU time or memory used up", 11: "stack overflow or bad memory access",
-            24: "CPU time used up", 25: "file too large"}
+_SIGNALS = {
+    4: "illegal instruction",
+    6: "abort",
+    9: "CPU time or memory used up",
+    11: "stack overflow or bad memory access",
+    24: "CPU time used up",
+    25: "file too large",
+}
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,9 @@ class Sandbox:
     file_mb: int = ranged(64, at_least=1)
     output_kb: int = ranged(256, at_least=16)
 
-    def command(self, argv: list[str], limits: Limits, *, writable: Path | None = None,
-                program: Path | None = None) -> list[str]:
+    def command(
+        self, argv: list[str], limits: Limits, *, writable: Path | None = None, program: Path | None = None
+    ) -> list[str]:
         """`argv` wrapped so that it runs isolated: `writable` is a folder it may write, seen as /out; `program` is the
         one file it may execute but not read, seen as /program. Each sandbox overrides this."""
         raise NotImplementedError
@@ -100,9 +107,11 @@ class Checker:
             self.cache.put(key, check)
         return check
 
-    def check_all(self, jobs: Sequence[tuple[str, tuple[str, ...], str]],
-                  done: Callable[[], object] = lambda: None) -> list[Check]:
+    def check_all(
+        self, jobs: Sequence[tuple[str, tuple[str, ...], str]], done: Callable[[], object] = lambda: None
+    ) -> list[Check]:
         """`check` for each (program, tests, edition), on all cores, in order; `done` is called after each."""
+
         def one(job: tuple[str, tuple[str, ...], str]) -> Check:
             result = self.check(*job)
             done()
@@ -132,8 +141,19 @@ class Checker:
     def _compile(self, source: str, edition: str, kind: list[str], folder: Path) -> Finished:
         box = self.sandbox
         limits = Limits(box.compile_cpu_seconds, box.compile_memory_mb, 256, 512)
-        argv = [box._compiler, "--edition", edition, *FLAGS, *kind, "-o", "/out/koan" if "--test" in kind else "/out/koan.rmeta", "-"]
-        return self._start(box.command(argv, limits, writable=folder), 8 << 20, source.encode(), box.compile_cpu_seconds)
+        argv = [
+            box._compiler,
+            "--edition",
+            edition,
+            *FLAGS,
+            *kind,
+            "-o",
+            "/out/koan" if "--test" in kind else "/out/koan.rmeta",
+            "-",
+        ]
+        return self._start(
+            box.command(argv, limits, writable=folder), 8 << 20, source.encode(), box.compile_cpu_seconds
+        )
 
     def _run(self, binary: Path, path: str) -> Finished:
         box = self.sandbox
@@ -142,8 +162,13 @@ class Checker:
         return self._start(box.command(argv, limits, program=binary), box.output_kb << 10, b"", box.run_cpu_seconds)
 
     def _start(self, argv: list[str], output_bytes: int, stdin: bytes, cpu_seconds: int) -> Finished:
-        done = run_limited(argv, stdin=stdin, env=self.sandbox.environment(), wall_seconds=10.0 * cpu_seconds,
-                           output_bytes=output_bytes)
+        done = run_limited(
+            argv,
+            stdin=stdin,
+            env=self.sandbox.environment(),
+            wall_seconds=10.0 * cpu_seconds,
+            output_bytes=output_bytes,
+        )
         if done.stderr.startswith((b"bwrap:", b"setpriv:", b"prlimit:")) and done.returncode in (1, 126, 127):
             raise SandboxError(f"the sandbox does not start: {done.stderr.decode(errors='replace').strip()}")
         if b"No space left on device" in done.stderr and done.returncode:

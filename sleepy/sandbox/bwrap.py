@@ -18,30 +18,57 @@ _NOBODY = "65534"
 
 @dataclass(frozen=True, kw_only=True)
 class Bwrap(Sandbox):
-    """No network, no home, no /proc for the program, a read-only system, a private /tmp in memory, and limits on everything else.
+    """No network, no home, no /proc for the program, a read-only system, a private /tmp in memory, and limits.
 
     Not covered: the memory of all processes together (each has its own limit), a program that scans its own memory
     with `unsafe` for the evidence, and holes in the kernel.
     """
 
-    def command(self, argv: list[str], limits: Limits, *, writable: Path | None = None,
-                program: Path | None = None) -> list[str]:
+    def command(
+        self, argv: list[str], limits: Limits, *, writable: Path | None = None, program: Path | None = None
+    ) -> list[str]:
         """See Sandbox.command. Raises SandboxError when bubblewrap is not installed."""
         box = [_bwrap(), *_namespaces(), "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
         if os.geteuid() == 0:  # see _namespaces: setpriv needs these two to become nobody
             box += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-        box += [*_system(), "--perms", "1777", "--size", str(limits.file_mb << 20), "--tmpfs", "/tmp", "--chdir", "/tmp"]
+        box += [
+            *_system(),
+            "--perms",
+            "1777",
+            "--size",
+            str(limits.file_mb << 20),
+            "--tmpfs",
+            "/tmp",
+            "--chdir",
+            "/tmp",
+        ]
         if writable is not None:
             box += ["--bind", str(writable), "/out", "--proc", "/proc"]  # rustc's linker looks for itself in /proc
         if program is not None:
             box += ["--ro-bind", str(program), "/program"]
         box += ["--remount-ro", "/"]
         if os.geteuid() == 0:
-            box += ["/usr/bin/setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups",
-                    "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]
-        return [*box, "/usr/bin/prlimit", f"--cpu={limits.cpu_seconds}:{limits.cpu_seconds + 1}",
-                f"--as={limits.memory_mb << 20}", f"--nproc={limits.processes}", f"--fsize={limits.file_mb << 20}",
-                "--core=0", "--nofile=256", "--", *(_inside(part) for part in argv)]
+            box += [
+                "/usr/bin/setpriv",
+                f"--reuid={_NOBODY}",
+                f"--regid={_NOBODY}",
+                "--clear-groups",
+                "--no-new-privs",
+                "--inh-caps=-all",
+                "--bounding-set=-all",
+            ]
+        return [
+            *box,
+            "/usr/bin/prlimit",
+            f"--cpu={limits.cpu_seconds}:{limits.cpu_seconds + 1}",
+            f"--as={limits.memory_mb << 20}",
+            f"--nproc={limits.processes}",
+            f"--fsize={limits.file_mb << 20}",
+            "--core=0",
+            "--nofile=256",
+            "--",
+            *(_inside(part) for part in argv),
+        ]
 
     def environment(self) -> dict[str, str]:
         """See Sandbox.environment; without /proc the loader cannot find rustc's libraries by itself."""
@@ -52,8 +79,10 @@ class Bwrap(Sandbox):
 def _bwrap() -> str:
     found = shutil.which("bwrap")
     if found is None:
-        raise SandboxError("no bwrap on PATH. Run `bash setup.sh`, install the package bubblewrap, or choose "
-                           "sandbox=rlimit (which covers less)")
+        raise SandboxError(
+            "no bwrap on PATH. Run `bash setup.sh`, install the package bubblewrap, or choose "
+            "sandbox=rlimit (which covers less)"
+        )
     return found
 
 
@@ -89,4 +118,4 @@ def _in_usr() -> bool:
 def _inside(path: str) -> str:
     """A path of the toolchain as the sandbox sees it."""
     sysroot = str(toolchain().sysroot)
-    return path if _in_usr() or not path.startswith(sysroot) else "/toolchain" + path[len(sysroot):]
+    return path if _in_usr() or not path.startswith(sysroot) else "/toolchain" + path[len(sysroot) :]

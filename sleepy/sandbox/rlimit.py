@@ -10,9 +10,11 @@ from pathlib import Path
 from sleepy.sandbox._rustc import clean_environment
 from sleepy.sandbox._sandbox import Checker, Limits, Sandbox
 
-NOT_COVERED = ("sandbox=rlimit limits CPU time, memory, processes and file size of each process, but the program sees "
-               "your files and the network, may write wherever you may, and can read its own binary. Use it only for "
-               "models and koans you trust; sandbox=bwrap isolates.")
+NOT_COVERED = (
+    "sandbox=rlimit limits CPU time, memory, processes and file size of each process, but the program sees "
+    "your files and the network, may write wherever you may, and can read its own binary. Use it only for "
+    "models and koans you trust; sandbox=bwrap isolates."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +29,19 @@ class Rlimit(Sandbox):
         warnings.warn(NOT_COVERED, stacklevel=2)
         return super().open(cache)
 
-    def command(self, argv: list[str], limits: Limits, *, writable: Path | None = None,
-                program: Path | None = None) -> list[str]:
+    def command(
+        self, argv: list[str], limits: Limits, *, writable: Path | None = None, program: Path | None = None
+    ) -> list[str]:
         """See Sandbox.command: bash sets the limits and becomes the command."""
         inside = {"/program": str(program)} if program is not None else {}
-        real = [inside.get(part, part.replace("/out/", f"{writable}/") if writable is not None else part) for part in argv]
+        real = [
+            inside.get(part, part.replace("/out/", f"{writable}/") if writable is not None else part) for part in argv
+        ]
         memory = f"ulimit -v {limits.memory_mb << 10};" if sys.platform != "darwin" else ""
-        script = (f"ulimit -c 0; ulimit -t {limits.cpu_seconds}; {memory} ulimit -u {limits.processes};"
-                  f' ulimit -f {limits.file_mb << 10}; cd /tmp; exec "$@"')
+        script = (
+            f"ulimit -c 0; ulimit -t {limits.cpu_seconds}; {memory} ulimit -u {limits.processes};"
+            f' ulimit -f {limits.file_mb << 10}; cd /tmp; exec "$@"'
+        )
         return ["/bin/bash", "-c", script, "bash", *real]
 
     def environment(self) -> dict[str, str]:

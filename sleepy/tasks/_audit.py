@@ -35,7 +35,7 @@ class Audited:
 
 
 def prove(tasks: Sequence[Task], checker: Checker, done: Callable[[], object] = lambda: None) -> list[Finding]:
-    """Every broken program fails with the code it claims, and every fix passes its tests. `done` is called twice a task."""
+    """Every broken program fails with the code it claims, and every fix passes its tests. `done`: twice a task."""
     findings: list[Finding] = []
     broken = checker.check_all([(t.broken, (), t.edition) for t in tasks], done)
     fixed = checker.check_all([(t.fix, t.tests, t.edition) for t in tasks], done)
@@ -54,12 +54,14 @@ def require_proof(tasks: Sequence[Task], checker: Checker, done: Callable[[], ob
     """`prove`, with a DataError that lists every finding."""
     findings = prove(tasks, checker, done)
     if findings:
-        raise DataError("these tasks are not what they claim to be:\n" +
-                        "\n".join(f"  {f.task}: {f.problem}" for f in findings))
+        raise DataError(
+            "these tasks are not what they claim to be:\n" + "\n".join(f"  {f.task}: {f.problem}" for f in findings)
+        )
 
 
-def audit(tasks: Sequence[Task], checker: Checker, others: Sequence[Task] = (),
-          done: Callable[[], object] = lambda: None) -> tuple[list[Audited], list[Finding]]:
+def audit(
+    tasks: Sequence[Task], checker: Checker, others: Sequence[Task] = (), done: Callable[[], object] = lambda: None
+) -> tuple[list[Audited], list[Finding]]:
     """`prove`, and: at least two test blocks, every cheat caught, no near-duplicate among `tasks` or in `others` (tasks
     that are trained on). Returns a row a task and everything that was found wrong. `done`: three times a task."""
     findings = prove(tasks, checker, done)
@@ -78,21 +80,29 @@ def audit(tasks: Sequence[Task], checker: Checker, others: Sequence[Task] = (),
     return rows, findings + alike
 
 
-def _neighbours(tasks: Sequence[Task], others: Sequence[Task], broken: Sequence[Check],
-                tried: Sequence[int]) -> tuple[list[Audited], list[Finding]]:
+def _neighbours(
+    tasks: Sequence[Task], others: Sequence[Task], broken: Sequence[Check], tried: Sequence[int]
+) -> tuple[list[Audited], list[Finding]]:
     prints, theirs = ([fingerprint(t.broken) for t in group] for group in (tasks, others))
     findings: list[Finding] = []
     best: list[tuple[float, str]] = [(0.0, "")] * len(tasks)
     for kind, limit in (("exact", EXACT_LIMIT), ("shape", SHAPE_LIMIT)):
         mine = [getattr(p, kind) for p in prints]
-        for group, near in ((tasks, nearest(mine, mine, same=True)),
-                            (others, nearest(mine, [getattr(p, kind) for p in theirs]))):
+        for group, near in (
+            (tasks, nearest(mine, mine, same=True)),
+            (others, nearest(mine, [getattr(p, kind) for p in theirs])),
+        ):
             for i, (j, similarity) in enumerate(near):
                 if j < 0:
                     continue
                 if similarity > limit:
-                    findings.append(Finding(tasks[i].id, f"near-duplicate of {group[j].id}: similarity {similarity:.2f} "
-                                                         f"({kind}), expected at most {limit}"))
+                    findings.append(
+                        Finding(
+                            tasks[i].id,
+                            f"near-duplicate of {group[j].id}: similarity {similarity:.2f} "
+                            f"({kind}), expected at most {limit}",
+                        )
+                    )
                 if kind == "exact" and similarity > best[i][0]:
                     best[i] = (similarity, group[j].id)
     rows = [Audited(t, b, n, name, s) for t, b, n, (s, name) in zip(tasks, broken, tried, best, strict=True)]

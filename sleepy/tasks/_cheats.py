@@ -19,7 +19,7 @@ def cheats(task: Task, broken: Check) -> dict[str, str]:
     lines = task.broken.splitlines()
     marked = sorted({n for d in broken.diagnostics for n, _ in d.labels if 0 < n <= len(lines)})
     for n in marked:
-        found[f"delete line {n}"] = "\n".join(lines[:n - 1] + lines[n:])
+        found[f"delete line {n}"] = "\n".join(lines[: n - 1] + lines[n:])
     if len(marked) > 1:
         found["delete all marked lines"] = "\n".join(x for i, x in enumerate(lines, 1) if i not in marked)
     for k, function in enumerate(functions(task.fix)):
@@ -39,14 +39,16 @@ def _words(program: str) -> list[str]:
 
 
 def _with_body(program: str, function: Function, body: str) -> str:
-    return f"{program[:function.start]} {body} {program[function.end:]}"
+    return f"{program[: function.start]} {body} {program[function.end :]}"
 
 
 def _expected(tests: tuple[str, ...], name: str) -> list[str]:
     """The literals that `assert_eq!(...name(...)..., literal)` expects, each once, as expressions of either type."""
     values: list[str] = []
-    for match in re.finditer(r"assert_eq!\((.*?),\s*((?:Some|Ok|Err)?\(?-?(?:\"[^\"]*\"|\d[\w.]*|true|false|None)\)?)\s*\);",
-                             "\n".join(tests)):
+    for match in re.finditer(
+        r"assert_eq!\((.*?),\s*((?:Some|Ok|Err)?\(?-?(?:\"[^\"]*\"|\d[\w.]*|true|false|None)\)?)\s*\);",
+        "\n".join(tests),
+    ):
         if re.search(rf"\b{re.escape(name)}\b", match.group(1)):
             literal = match.group(2)
             if literal.count("(") != literal.count(")"):

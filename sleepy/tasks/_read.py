@@ -56,12 +56,20 @@ def _task(record: Any) -> Task:
         parts += [f"unknown {', '.join(unknown)}"] if unknown else []
         raise ValueError(f"{'; '.join(parts)}; expected the fields {', '.join(_FIELDS)}")
     for name, value in record.items():
-        good = (isinstance(value, int) and value in (1, 2, 3) if name == "level" else
-                isinstance(value, list) and all(isinstance(v, str) and v.strip() for v in value) if name == "tests" else
-                value in EDITIONS if name == "edition" else
-                isinstance(value, str) and bool(value.strip() or _FIELDS[name].default is not MISSING))
+        good = (
+            isinstance(value, int) and value in (1, 2, 3)
+            if name == "level"
+            else isinstance(value, list) and all(isinstance(v, str) and v.strip() for v in value)
+            if name == "tests"
+            else value in EDITIONS
+            if name == "edition"
+            else isinstance(value, str) and bool(value.strip() or _FIELDS[name].default is not MISSING)
+        )
         if not good:
-            wanted = {"level": "1, 2 or 3", "tests": "a list of Rust statements",
-                      "edition": f"one of {', '.join(EDITIONS)}"}.get(name, "a text")
+            wanted = {
+                "level": "1, 2 or 3",
+                "tests": "a list of Rust statements",
+                "edition": f"one of {', '.join(EDITIONS)}",
+            }.get(name, "a text")
             raise ValueError(f"{name}: found {value!r}, expected {wanted}")
     return Task(**{**record, "tests": tuple(record["tests"])})

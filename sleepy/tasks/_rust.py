@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_TOKEN = re.compile(r"""
+_TOKEN = re.compile(
+    r"""
     (?P<skip>\s+|//[^\n]*|/\*.*?\*/)
   | (?P<string>b?r(?P<hash>\#*)".*?"(?P=hash)|[bc]?"(?:\\.|[^"\\])*")
   | (?P<char>b?'(?:\\(?:x[0-9a-fA-F]{2}|u\{[^}]*\}|.)|[^'\\])')
@@ -13,10 +14,14 @@ _TOKEN = re.compile(r"""
   | (?P<number>\d[\w]*(?:\.\d[\w]*)?)
   | (?P<word>(?:r\#)?[A-Za-z_]\w*)
   | (?P<mark>->|=>|::|\.\.=|\.\.|&&|\|\||[-+*/%^&|!=<>]=|<<|>>|.)
-""", re.VERBOSE | re.DOTALL)
+""",
+    re.VERBOSE | re.DOTALL,
+)
 
-KEYWORDS = frozenset("""as async await break const continue crate dyn else enum extern false fn for gen if impl in let loop
-match mod move mut pub ref return self Self static struct super trait true type unsafe use where while""".split())
+KEYWORDS = frozenset(
+    """as async await break const continue crate dyn else enum extern false fn for gen if impl in let loop
+match mod move mut pub ref return self Self static struct super trait true type unsafe use where while""".split()
+)
 
 
 @dataclass(frozen=True)

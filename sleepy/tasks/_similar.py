@@ -16,7 +16,7 @@ N = 5
 
 
 def _grams(words: Sequence[str]) -> frozenset[tuple[str, ...]]:
-    return frozenset(tuple(words[i:i + N]) for i in range(max(1, len(words) - N + 1)))
+    return frozenset(tuple(words[i : i + N]) for i in range(max(1, len(words) - N + 1)))
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ def jaccard(a: frozenset[tuple[str, ...]], b: frozenset[tuple[str, ...]]) -> flo
     return len(a & b) / len(a | b) if a or b else 1.0
 
 
-def nearest(of: Sequence[frozenset[tuple[str, ...]]], among: Sequence[frozenset[tuple[str, ...]]],
-            same: bool = False) -> list[tuple[int, float]]:
+def nearest(
+    of: Sequence[frozenset[tuple[str, ...]]], among: Sequence[frozenset[tuple[str, ...]]], same: bool = False
+) -> list[tuple[int, float]]:
     """For each set of `of` the index of its most similar set in `among`, and the similarity (-1, 0.0 where nothing is
     shared). With `same` the two lists are one list, and a set is not its own neighbour."""
     index: dict[tuple[str, ...], list[int]] = defaultdict(list)

@@ -32,11 +32,16 @@ class Builtin:
 
     def load(self) -> TaskSet:
         """The tasks. Raises DataError when the files are not those of this version."""
-        whole = TaskSet(self.folder, self.version, tuple(
-            t for path in sorted((_FOLDER / self.folder).glob("*.jsonl")) for t in read_tasks(path)))
+        whole = TaskSet(
+            self.folder,
+            self.version,
+            tuple(t for path in sorted((_FOLDER / self.folder).glob("*.jsonl")) for t in read_tasks(path)),
+        )
         if whole.digest != self.sha256:
-            raise DataError(f"the frozen set {self.folder} has digest {whole.digest}, expected {self.sha256} for version "
-                            f"{self.version}. Restore its files, or give a changed set a new version and digest in conf/tasks/")
+            raise DataError(
+                f"the frozen set {self.folder} has digest {whole.digest}, expected {self.sha256} for version "
+                f"{self.version}. Restore its files, or give a changed set a new version and digest in conf/tasks/"
+            )
         known = list(dict.fromkeys(t.family for t in whole))
         if wrong := [f for f in self.families or [] if f not in known]:
             raise DataError(f"tasks.families: found {', '.join(wrong)}, expected some of {', '.join(known)}")

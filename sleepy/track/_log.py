@@ -51,13 +51,21 @@ def adapter(run: Run, trained: Adapter) -> None:
     """The adapter's folder, its digest and what it cost."""
     run.artifact(trained.folder, "adapter")
     run.tags({"adapter.digest": trained.digest})
-    run.metrics({"train/seconds": trained.seconds, "train/parameters": trained.trainable, "train/tokens": trained.tokens})
+    run.metrics(
+        {"train/seconds": trained.seconds, "train/parameters": trained.trainable, "train/tokens": trained.tokens}
+    )
 
 
 def export(run: Run, exported: Any) -> None:
     """Digests of what was exported; the model file itself stays in the run's folder."""
-    run.tags({"gguf.digest": exported.gguf.digest, "gguf.quantization": exported.gguf.quantization,
-              "gguf.path": str(exported.gguf.path), "export.proof": exported.proof})
+    run.tags(
+        {
+            "gguf.digest": exported.gguf.digest,
+            "gguf.quantization": exported.gguf.quantization,
+            "gguf.path": str(exported.gguf.path),
+            "export.proof": exported.proof,
+        }
+    )
     run.metrics({"export/bytes": exported.gguf.size})
     for path in (exported.modelfile, exported.adapter_gguf and exported.adapter_gguf.path):
         if path is not None:
@@ -66,11 +74,20 @@ def export(run: Run, exported: Any) -> None:
 
 def verdict(run: Run, comparison: Comparison, found: Verdict) -> None:
     """The paired comparison as metrics, the gate's word as tags."""
-    run.metrics({"compare/fixes": len(comparison.fixes), "compare/regressions": len(comparison.regressions),
-                 "compare/difference": comparison.difference, "compare/low": comparison.interval[0],
-                 "compare/high": comparison.interval[1], "compare/p_value": comparison.p_value,
-                 "compare/detectable": comparison.detectable})
-    run.tags({"gate": "promoted" if found.promoted else "refused", "gate.rule": found.rule, "gate.reason": found.reason})
+    run.metrics(
+        {
+            "compare/fixes": len(comparison.fixes),
+            "compare/regressions": len(comparison.regressions),
+            "compare/difference": comparison.difference,
+            "compare/low": comparison.interval[0],
+            "compare/high": comparison.interval[1],
+            "compare/p_value": comparison.p_value,
+            "compare/detectable": comparison.detectable,
+        }
+    )
+    run.tags(
+        {"gate": "promoted" if found.promoted else "refused", "gate.rule": found.rule, "gate.reason": found.reason}
+    )
 
 
 def koans(run: Run, before: Scores, after: Scores) -> None:
@@ -78,9 +95,21 @@ def koans(run: Run, before: Scores, after: Scores) -> None:
     rows = []
     for b, a in zip(before.results, after.results, strict=True):
         last = a.attempts[-1]
-        rows.append({"koan": a.task, "family": a.family, "level": a.level, "pattern": a.pattern,
-                     "baseline": "pass" if b.passed else "fail", "result": "pass" if a.passed else "fail",
-                     "ended at": last.stage, "codes": " ".join(last.codes), "attempts": len(a.attempts),
-                     "prompt tokens": last.prompt_tokens, "answer tokens": last.completion_tokens,
-                     "seconds": round(last.seconds, 2), "answer": last.program})
+        rows.append(
+            {
+                "koan": a.task,
+                "family": a.family,
+                "level": a.level,
+                "pattern": a.pattern,
+                "baseline": "pass" if b.passed else "fail",
+                "result": "pass" if a.passed else "fail",
+                "ended at": last.stage,
+                "codes": " ".join(last.codes),
+                "attempts": len(a.attempts),
+                "prompt tokens": last.prompt_tokens,
+                "answer tokens": last.completion_tokens,
+                "seconds": round(last.seconds, 2),
+                "answer": last.program,
+            }
+        )
     run.table(rows, "koans")

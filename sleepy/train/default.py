@@ -44,7 +44,7 @@ class Train:
     checkpoint_every: int = ranged(10, at_least=1)
 
     def rate(self, step: int) -> float:
-        """The learning rate of step `step`, counted from 0: linear warm-up to `lr`, then the decay to zero at `steps`."""
+        """The learning rate of step `step`, counted from 0: linear warm-up to `lr`, then the decay."""
         rising = round(self.warmup * self.steps)
         if step < rising:
             return self.lr * (step + 1) / rising

@@ -22,17 +22,41 @@ from sleepy.errors import ConfigError, TrainingError
 from sleepy.lora.default import Lora
 from sleepy.train.default import Train
 
-ANSWERS = ["pub fn one() -> u32 { 1 }\n```", "pub fn two() -> u32 { 1 + 1 }\n```", "pub fn none() {}\n```",
-           "pub fn name() -> &'static str { \"koan\" }\n```", "pub fn yes() -> bool { true }\n```"]
-EXAMPLES = [Example(Prompt(({"role": "user", "content": f"Repair program {i}."},), "```rust\n", ()), a)
-            for i, a in enumerate(ANSWERS)]
+ANSWERS = [
+    "pub fn one() -> u32 { 1 }\n```",
+    "pub fn two() -> u32 { 1 + 1 }\n```",
+    "pub fn none() {}\n```",
+    'pub fn name() -> &\'static str { "koan" }\n```',
+    "pub fn yes() -> bool { true }\n```",
+]
+EXAMPLES = [
+    Example(Prompt(({"role": "user", "content": f"Repair program {i}."},), "```rust\n", ()), a)
+    for i, a in enumerate(ANSWERS)
+]
 
 
-def fit(base: BaseModel, folder: Path, *, seed: int = 0, algorithm: Naive | None = None, place: Path | None = None,
-        lora: Lora | None = None, **train: Any) -> Adapter:
+def fit(
+    base: BaseModel,
+    folder: Path,
+    *,
+    seed: int = 0,
+    algorithm: Naive | None = None,
+    place: Path | None = None,
+    lora: Lora | None = None,
+    **train: Any,
+) -> Adapter:
     settings = Train(**{"steps": 3, "batch_size": 2, "lr": 1e-3, "checkpoint_every": 1, **train})
-    return (algorithm or Naive()).fit(base, EXAMPLES, lora=lora or Lora(r=4, dropout=0.1), train=settings, device="cpu", seed=seed,
-                                      folder=folder / "adapter", place=place or folder / "checkpoint", record={})
+    return (algorithm or Naive()).fit(
+        base,
+        EXAMPLES,
+        lora=lora or Lora(r=4, dropout=0.1),
+        train=settings,
+        device="cpu",
+        seed=seed,
+        folder=folder / "adapter",
+        place=place or folder / "checkpoint",
+        record={},
+    )
 
 
 def test_same_seed_same_digest_and_the_loss_falls(smollm2: BaseModel, tmp_path: Path) -> None:
@@ -50,7 +74,11 @@ def _sizes(base: BaseModel) -> list[int]:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(base.weights)
-    return [m.in_features + m.out_features for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and "lm_head" not in n]
+    return [
+        m.in_features + m.out_features
+        for n, m in model.named_modules()
+        if isinstance(m, torch.nn.Linear) and "lm_head" not in n
+    ]
 
 
 def test_the_adapter_is_what_peft_loads(smollm2: BaseModel, tmp_path: Path) -> None:
@@ -75,13 +103,16 @@ def test_the_loss_is_that_of_transformers(smollm2: BaseModel) -> None:
     model = Lora().wrap(AutoModelForCausalLM.from_pretrained(smollm2.weights))
     labels = batch.ids.clone()
     for row, e in zip(labels, encoded, strict=True):
-        row[:e.start] = -100
-        row[len(e.ids):] = -100
+        row[: e.start] = -100
+        row[len(e.ids) :] = -100
     theirs = model(input_ids=batch.ids, attention_mask=batch.mask, labels=labels).loss
     ours = Trainer(model, None, {}, Train(), "cpu").nll(batch)
     assert left_out == 0 and len(ours) == int((labels != -100).sum())
     assert float(ours.mean()) == pytest.approx(float(theirs), rel=1e-5)
-    assert all(tokenizer.decode(e.ids[e.start:]) == x.answer + tokenizer.eos_token for e, x in zip(encoded, EXAMPLES, strict=True))
+    assert all(
+        tokenizer.decode(e.ids[e.start :]) == x.answer + tokenizer.eos_token
+        for e, x in zip(encoded, EXAMPLES, strict=True)
+    )
 
 
 CHILD = """
@@ -97,10 +128,16 @@ print(fit(base, Path({folder!r}), steps=6, **{more!r}).digest)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_run_that_was_ended_goes_on_to_the_same_adapter(smollm2: BaseModel, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_run_that_was_ended_goes_on_to_the_same_adapter(
+    smollm2: BaseModel, tmp_path: Path, number: signal.Signals
+) -> None:
     unbroken = fit(smollm2, tmp_path / "whole", steps=6)
-    script = CHILD.format(root=str(Path(__file__).parents[2]), weights=str(smollm2.weights), folder=str(tmp_path / "cut"), more={})
-    child = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    script = CHILD.format(
+        root=str(Path(__file__).parents[2]), weights=str(smollm2.weights), folder=str(tmp_path / "cut"), more={}
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     state = tmp_path / "cut" / "checkpoint" / "state.pt"
     deadline = time.monotonic() + 120
     while not state.exists() and child.poll() is None and time.monotonic() < deadline:
@@ -141,15 +178,24 @@ def test_a_damaged_checkpoint_starts_over(smollm2: BaseModel, tmp_path: Path) ->
 
 
 def test_unknown_target_modules_are_an_error(smollm2: BaseModel, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="lora.target_modules"):
+    with pytest.raises(TrainingError, match=r"lora\.target_modules"):
         fit(smollm2, tmp_path, lora=Lora(target_modules=["nothing_proj"]))
 
 
 def test_pairs_that_are_too_long_are_an_error_when_none_is_left(smollm2: BaseModel, tmp_path: Path) -> None:
     long = [Example(EXAMPLES[0].prompt, "x " * 400)]
     with pytest.raises(TrainingError, match=r"all of 1 training pairs are longer than train\.max_length=64"):
-        Naive().fit(smollm2, long, lora=Lora(), train=Train(max_length=64), device="cpu", seed=0, folder=tmp_path / "a",
-                    place=tmp_path / "c", record={})
+        Naive().fit(
+            smollm2,
+            long,
+            lora=Lora(),
+            train=Train(max_length=64),
+            device="cpu",
+            seed=0,
+            folder=tmp_path / "a",
+            place=tmp_path / "c",
+            record={},
+        )
 
 
 def test_qlora_trains_on_a_cpu(smollm2: BaseModel, tmp_path: Path) -> None:
@@ -157,9 +203,19 @@ def test_qlora_trains_on_a_cpu(smollm2: BaseModel, tmp_path: Path) -> None:
     assert len(adapter.losses) == 2 and adapter.digest != fit(smollm2, tmp_path / "plain", steps=2).digest
 
 
-def test_gradient_checkpointing_and_accumulation_change_memory_not_the_result(smollm2: BaseModel, tmp_path: Path) -> None:
+def test_gradient_checkpointing_and_accumulation_change_memory_not_the_result(
+    smollm2: BaseModel, tmp_path: Path
+) -> None:
     plain = fit(smollm2, tmp_path / "a", lora=Lora(r=4), precision="fp32", batch_size=2, grad_accum=2)
-    spared = fit(smollm2, tmp_path / "b", lora=Lora(r=4), precision="fp32", batch_size=2, grad_accum=2, gradient_checkpointing=True)
+    spared = fit(
+        smollm2,
+        tmp_path / "b",
+        lora=Lora(r=4),
+        precision="fp32",
+        batch_size=2,
+        grad_accum=2,
+        gradient_checkpointing=True,
+    )
     assert spared.losses == pytest.approx(plain.losses, rel=1e-4)
 
 
@@ -175,10 +231,10 @@ def test_every_epoch_draws_every_example_once(lengths: list[int], batch: int, pa
     order = schedule(rows, batch, passes, seed)
     assert order == schedule(rows, batch, passes, seed) and len(order) == passes
     assert schedule(rows, batch, passes + 5, seed)[:passes] == order  # more steps do not change the first ones
-    windows = [len(lengths[i:i + 8 * batch]) for i in range(0, len(lengths), 8 * batch)]
+    windows = [len(lengths[i : i + 8 * batch]) for i in range(0, len(lengths), 8 * batch)]
     epoch = sum(-(-w // batch) for w in windows)
     for start in range(0, passes - epoch + 1, epoch):
-        assert sorted(i for b in order[start:start + epoch] for i in b) == list(range(len(lengths)))
+        assert sorted(i for b in order[start : start + epoch] for i in b) == list(range(len(lengths)))
 
 
 @given(st.integers(1, 300), st.floats(0, 1), st.sampled_from(["linear", "cosine", "constant"]))

@@ -67,9 +67,14 @@ def test_the_sample_is_spread_over_the_patterns(koan: Task) -> None:
     assert asked == sample(pairs(koan), 8, seed=0) != sample(pairs(koan), 8, seed=1)
 
 
-@given(st.dictionaries(st.sampled_from("abcd"), st.tuples(st.integers(0, 5), st.floats(0.01, 10)), min_size=1), st.integers(0, 60))
+@given(
+    st.dictionaries(st.sampled_from("abcd"), st.tuples(st.integers(0, 5), st.floats(0.01, 10)), min_size=1),
+    st.integers(0, 60),
+)
 def test_shares_add_up_and_follow_the_weights(parts: dict[str, tuple[int, float]], total: int) -> None:
-    blank = Task(id="", family="", pattern="", level=1, code="", edition="2021", description="", broken="", fix="", tests=())
+    blank = Task(
+        id="", family="", pattern="", level=1, code="", edition="2021", description="", broken="", fix="", tests=()
+    )
     pools = {name: [replace(blank, id=f"{name}{i}") for i in range(size)] for name, (size, _) in parts.items()}
     weights = {name: weight for name, (_, weight) in parts.items()}
     if not any(pools.values()):

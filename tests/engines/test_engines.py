@@ -12,9 +12,19 @@ from sleepy.engines.transformers import Transformers
 from sleepy.errors import EngineError
 
 PROGRAM = "fn add(a: i32, b: i32) -> i32 {\n    a + b\n}"
-PROMPTS = [Prompt(({"role": "system", "content": "You repeat programs."},
-                   {"role": "user", "content": f"Repeat:\n```rust\n{PROGRAM.replace('add', name)}\n```"}),
-                  "```rust\n", ("\n```",), PROGRAM.replace("add", name), 40) for name in ("add", "sum", "plus")]
+PROMPTS = [
+    Prompt(
+        (
+            {"role": "system", "content": "You repeat programs."},
+            {"role": "user", "content": f"Repeat:\n```rust\n{PROGRAM.replace('add', name)}\n```"},
+        ),
+        "```rust\n",
+        ("\n```",),
+        PROGRAM.replace("add", name),
+        40,
+    )
+    for name in ("add", "sum", "plus")
+]
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +62,17 @@ def test_a_prompt_that_does_not_fit_is_an_engine_error(f16: Served) -> None:
 
 
 def test_a_missing_or_truncated_model_is_an_engine_error(f16: Served, tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="no model file"), LlamaCpp().open(Served("x", tmp_path / "no.gguf", tmp_path, "x")):
+    with (
+        pytest.raises(EngineError, match="no model file"),
+        LlamaCpp().open(Served("x", tmp_path / "no.gguf", tmp_path, "x")),
+    ):
         pass
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(f16.gguf.read_bytes()[:2_000_000])
     with pytest.raises(EngineError, match="may be truncated"), LlamaCpp().open(Served("x", cut, tmp_path, "x")):
         pass
-    with pytest.raises(EngineError, match="transformers cannot load"), Transformers().open(Served("x", cut, tmp_path, "x")):
+    with (
+        pytest.raises(EngineError, match="transformers cannot load"),
+        Transformers().open(Served("x", cut, tmp_path, "x")),
+    ):
         pass

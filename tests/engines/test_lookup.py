@@ -14,10 +14,10 @@ def decode(source: list[int], answer: list[int]) -> tuple[list[int], int]:
     new, drafted = answer[:1], 0
     while len(out) < len(answer):
         lookup.accept(new, drafted)
-        draft = lookup.draft()[:len(answer) - len(out) - 1]
-        best = answer[len(out):len(out) + len(draft) + 1]
+        draft = lookup.draft()[: len(answer) - len(out) - 1]
+        best = answer[len(out) : len(out) + len(draft) + 1]
         right = next((i for i, t in enumerate(draft) if t != best[i]), len(draft))
-        new, drafted = best[:right + 1], len(draft)
+        new, drafted = best[: right + 1], len(draft)
         out += new
         asked += 1
     return out, asked
@@ -31,7 +31,7 @@ def test_any_draft_leaves_the_answer_as_it_is(source: list[int], answer: list[in
 def test_a_copy_takes_few_calls_also_after_an_edit() -> None:
     source = list(range(200))
     assert decode(source, source)[1] <= 12
-    edited = source[:60] + [900, 901] + source[61:150] + source[170:]  # a token replaced by two, twenty deleted
+    edited = [*source[:60], 900, 901, *source[61:150], *source[170:]]  # a token replaced by two, twenty deleted
     out, asked = decode(source, edited)
     assert out == edited and asked <= 30
 

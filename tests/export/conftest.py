@@ -12,8 +12,10 @@ from sleepy.export.gguf import Gguf
 from sleepy.merge.default import Merge
 from tests.merge.made import random_adapter
 
-PROMPTS = [Prompt(({"role": "system", "content": "You know Rust."}, {"role": "user", "content": text}), "In Rust,", ())
-           for text in ("What is ownership? " * 9, "What is a lifetime?", "Why does `let größe = 12345;` compile?")]
+PROMPTS = [
+    Prompt(({"role": "system", "content": "You know Rust."}, {"role": "user", "content": text}), "In Rust,", ())
+    for text in ("What is ownership? " * 9, "What is a lifetime?", "Why does `let größe = 12345;` compile?")
+]
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ def answer(model: Path, adapter: Path | None, prompt: list[int], tokens: int) ->
     for _ in range(tokens):
         chosen.append(int(llama.scores[llama.n_tokens - 1].argmax()))
         llama.eval(chosen[-1:])
-    logits = llama.scores[:llama.n_tokens].copy()
+    logits = llama.scores[: llama.n_tokens].copy()
     llama.close()
     return chosen, logits
 
@@ -43,7 +43,7 @@ def test_smollm2_with_the_adapter_answers_as_the_merged_file(exported: Exported,
     plain, without = answer(smollm2.gguf_f16, None, prompt, 8)
     assert tokens == merged != plain
     assert off(logits, expected) < 0.01
-    assert off(without[:len(prompt)], expected[:len(prompt)]) > 0.1
+    assert off(without[: len(prompt)], expected[: len(prompt)]) > 0.1
 
 
 @pytest.mark.parametrize(("arch", "rslora"), [("qwen2", False), ("llama", True)])
@@ -55,15 +55,21 @@ def test_it_is_scaled_and_ordered_as_the_architecture_wants(arch: str, rslora: b
     file = adapter_gguf(adapter, base, tmp_path / "adapter.gguf", "tiny run")
     write_f16(Merge().merge(adapter, base, tmp_path / "merged"), base, tmp_path / "merged.gguf", {})
     prompt = list(range(1, 40))
-    logits, expected = (answer(*files, prompt, 0)[1] for files in (
-        (base.gguf_f16, file.path), (tmp_path / "merged.gguf", None)))
+    logits, expected = (
+        answer(*files, prompt, 0)[1] for files in ((base.gguf_f16, file.path), (tmp_path / "merged.gguf", None))
+    )
     assert off(logits, expected) < 0.01
     assert off(answer(base.gguf_f16, None, prompt, 0)[1], expected) > 0.05
 
     reader = gguf.GGUFReader(file.path)
     found = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("GGUF.")}
-    assert found == {"general.architecture": arch, "general.type": "adapter", "general.name": "tiny run",
-                     "adapter.type": "lora", "adapter.lora.alpha": 12.0 if rslora else 6.0}
+    assert found == {
+        "general.architecture": arch,
+        "general.type": "adapter",
+        "general.name": "tiny run",
+        "adapter.type": "lora",
+        "adapter.lora.alpha": 12.0 if rslora else 6.0,
+    }
     assert len(reader.tensors) == 2 * 7 * 2
     assert {tuple(t.shape) for t in reader.tensors if t.name.startswith("blk.0.ffn_up")} == {(64, 4), (4, 128)}
 
@@ -86,8 +92,9 @@ def test_layers_of_other_rank_keep_their_scale(tmp_path: Path) -> None:
     file = adapter_gguf(adapter, base, tmp_path / "adapter.gguf", "tiny run")
     write_f16(Merge().merge(adapter, base, tmp_path / "merged"), base, tmp_path / "merged.gguf", {})
     prompt = list(range(1, 40))
-    logits, expected = (answer(*files, prompt, 0)[1] for files in (
-        (base.gguf_f16, file.path), (tmp_path / "merged.gguf", None)))
+    logits, expected = (
+        answer(*files, prompt, 0)[1] for files in ((base.gguf_f16, file.path), (tmp_path / "merged.gguf", None))
+    )
     assert off(logits, expected) < 0.01
 
 

@@ -84,8 +84,9 @@ def test_the_engine_serves_it_and_refuses_it_when_truncated(exported: Exported, 
         assert session.generate([replace(PROMPTS[1], max_tokens=5)])[0].completion_tokens == 5
     content = exported.gguf.path.read_bytes()
     for size in (1000, len(content) // 2, len(content) - 1):
-        (tmp_path / "cut.gguf").write_bytes(content[:size])
-        with pytest.raises(EngineError, match="truncated"), LlamaCpp().open(replace(served, gguf=tmp_path / "cut.gguf")):
+        cut = tmp_path / "cut.gguf"
+        cut.write_bytes(content[:size])
+        with pytest.raises(EngineError, match="truncated"), LlamaCpp().open(replace(served, gguf=cut)):
             pass
 
 
@@ -129,7 +130,7 @@ def test_a_base_whose_forms_differ_is_refused(tiny: BaseModel, tmp_path: Path) -
     header, content = read_header(tiny.gguf_f16), bytearray(tiny.gguf_f16.read_bytes())
     content[header.data + header.tensors["blk.1.attn_k.weight"][2]] ^= 1
     (tmp_path / "f16.gguf").write_bytes(content)
-    with pytest.raises(ModelError, match="blk.1.attn_k.weight does not hold the values of model.layers.1"):
+    with pytest.raises(ModelError, match=r"blk\.1\.attn_k\.weight does not hold the values of"):
         Gguf().export(merged, replace(tiny, gguf_f16=tmp_path / "f16.gguf"), adapter, [], tmp_path / "out", "wrong")
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -147,7 +148,7 @@ def test_headers_are_read_and_written_to_the_byte(tiny: BaseModel, tmp_path: Pat
     import gguf
 
     header, content = read_header(tiny.gguf_f16), tiny.gguf_f16.read_bytes()
-    assert header.packed() == content[:header.data]
+    assert header.packed() == content[: header.data]
     reader = gguf.GGUFReader(tiny.gguf_f16)
     assert header.data == reader.data_offset
     assert header.text("tokenizer.chat_template") == reader.fields["tokenizer.chat_template"].contents()

@@ -37,21 +37,33 @@ PARAMETER stop "<|im_end|>"
 PARAMETER stop "<|endoftext|>"
 PARAMETER stop "<reponame>"
 '''
-CHATML = ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-          "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
-ZEPHYR = ("{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}</s>\n{% endfor %}"
-          "{% if add_generation_prompt %}<|assistant|>\n{% endif %}")
-LLAMA3 = ("{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n{{ m.content | trim }}<|eot_id|>"
-          "{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}")
-DEEPSEEK = ("{% if messages[0].role != 'system' %}You are an AI.\n{% endif %}{% for m in messages %}"
-            "{% if m.role == 'system' %}{{ m.content }}{% elif m.role == 'user' %}### Instruction:\n{{ m.content }}\n"
-            "{% else %}### Response:\n{{ m.content }}\n<|EOT|>\n{% endif %}{% endfor %}"
-            "{% if add_generation_prompt %}### Response:\n{% endif %}")
-MISTRAL = ("{% for m in messages %}{% if m.role == 'user' %}[INST] "
-           "{% if loop.index0 == 1 and messages[0].role == 'system' %}{{ messages[0].content }}\n\n{% endif %}"
-           "{{ m.content }} [/INST]{% elif m.role == 'assistant' %} {{ m.content }}</s>{% endif %}{% endfor %}")
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+ZEPHYR = (
+    "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+LLAMA3 = (
+    "{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n{{ m.content | trim }}<|eot_id|>"
+    "{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+)
+DEEPSEEK = (
+    "{% if messages[0].role != 'system' %}You are an AI.\n{% endif %}{% for m in messages %}"
+    "{% if m.role == 'system' %}{{ m.content }}{% elif m.role == 'user' %}### Instruction:\n{{ m.content }}\n"
+    "{% else %}### Response:\n{{ m.content }}\n<|EOT|>\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}### Response:\n{% endif %}"
+)
+MISTRAL = (
+    "{% for m in messages %}{% if m.role == 'user' %}[INST] "
+    "{% if loop.index0 == 1 and messages[0].role == 'system' %}{{ messages[0].content }}\n\n{% endif %}"
+    "{{ m.content }} [/INST]{% elif m.role == 'assistant' %} {{ m.content }}</s>{% endif %}{% endfor %}"
+)
 FORGETFUL = CHATML.replace("{{ m.content }}", "{% if loop.revindex < 5 %}{{ m.content }}{% endif %}")
 NUMBERED = CHATML.replace("{{ m.role }}", "{{ m.role }} {{ loop.index }}")
+CUT, TWICE = CHATML.replace("m.content", "m.content[1:]"), CHATML.replace("{{ m.content }}", "{{ m.content }}" * 2)
+STRICT = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHATML
 BRACES = CHATML.replace("<|im_end|>", "{{ '{{' }}")
 QUOTES = CHATML.replace("<|im_end|>", '"""')
 
@@ -82,8 +94,7 @@ def test_a_derived_template_says_what_the_chat_template_says(template: str, syst
 
 
 @pytest.mark.parametrize(("template", "words"), [
-    (MISTRAL, "between messages"), (NUMBERED, "between messages"), (CHATML.replace("m.content", "m.content[1:]"), "changes"),
-    (CHATML.replace("{{ m.content }}", "{{ m.content }}{{ m.content }}"), "repeats"),
+    (MISTRAL, "between messages"), (NUMBERED, "between messages"), (CUT, "changes"), (TWICE, "repeats"),
     (BRACES, "mean something to Ollama"), (QUOTES, "mean something to Ollama"),
 ], ids=["mistral", "numbered", "cut", "twice", "braces", "quotes"])  # fmt: skip
 def test_a_template_that_is_too_special_is_refused(template: str, words: str) -> None:
@@ -97,8 +108,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
 
 
 @pytest.mark.parametrize(("template", "words"), [
-    (FORGETFUL, "says something else in a conversation of"),
-    ("{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHATML, "refuses .*no system"),
+    (FORGETFUL, "says something else in a conversation of"), (STRICT, r"refuses .*no system"),
 ], ids=["forgetful", "no system"])  # fmt: skip
 def test_no_modelfile_is_a_warning_with_the_reason(template: str, words: str, tiny: BaseModel, tmp_path: Path) -> None:
     special = shutil.copytree(tiny.weights, tmp_path / "special")
@@ -116,8 +126,8 @@ def test_a_token_that_llama_cpp_puts_first_is_not_put_twice(tiny: BaseModel, tmp
     header = read_header(tiny.gguf_f16)
     values = {**header.values, "tokenizer.ggml.add_bos_token": struct.pack("<I?", 7, True)}
     file, weights = tmp_path / "begins.gguf", shutil.copytree(tiny.weights, tmp_path / "weights")
-    file.write_bytes(replace(header, values=values).packed() + tiny.gguf_f16.read_bytes()[header.data:])
-    with pytest.raises(ModelError, match="begins every prompt with '<|endoftext|>', the chat template does not"):
+    file.write_bytes(replace(header, values=values).packed() + tiny.gguf_f16.read_bytes()[header.data :])
+    with pytest.raises(ModelError, match=r"begins every prompt with '<\|endoftext\|>', the chat template does not"):
         modelfile(weights, file)
     (weights / "chat_template.jinja").write_text("{{ bos_token }}" + CHATML)
     assert modelfile(weights, file).split('"""')[1].startswith("{{ range .Messages }}")
@@ -125,11 +135,14 @@ def test_a_token_that_llama_cpp_puts_first_is_not_put_twice(tiny: BaseModel, tmp
 
 
 def test_stop_words_are_ends_that_text_cannot_contain(tiny: BaseModel, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
     weights = shutil.copytree(tiny.weights, tmp_path / "weights")
+    tokenizer = AutoTokenizer.from_pretrained(weights)
     path = weights / "generation_config.json"
     config = json.loads(path.read_text())
     ids = {word: i for word, i in json.loads((weights / "tokenizer.json").read_text())["model"]["vocab"].items()}
     path.write_text(json.dumps({**config, "eos_token_id": [ids["let"], ids["<|endoftext|>"]]}))
-    assert stop_words(weights) == ["<|im_end|>", "<|endoftext|>"]
+    assert stop_words(tokenizer, weights) == ["<|im_end|>", "<|endoftext|>"]
     path.unlink()
-    assert stop_words(weights) == ["<|im_end|>"]
+    assert stop_words(tokenizer, weights) == ["<|im_end|>"]

@@ -42,6 +42,18 @@ def test_the_base_is_not_taken_for_the_merged_model(merged: Path, smollm2: BaseM
         prove(merged, smollm2.gguf_f16, PROMPTS[1:2], 6)
 
 
+def test_nan_proves_nothing(tmp_path: Path) -> None:
+    base = tiny_base(tmp_path / "base")
+    answers = _answers(base.gguf_f16, [[1, 2, 3]], 2)
+    assert _compare(base.weights, base.gguf_f16, answers)[0] == []
+    answers[0].logits[1, 5] = np.nan
+    with pytest.raises(ModelError, match="off by nan"):
+        _compare(base.weights, base.gguf_f16, answers)
+    mapped(base.weights / "model.safetensors", "r+")["model.norm.weight"][:] = np.nan
+    with pytest.raises(ModelError, match="prefers"):
+        _compare(base.weights, base.gguf_f16, answers)
+
+
 def test_a_file_that_cannot_be_loaded_is_named(merged: Path, f16: Path, tmp_path: Path) -> None:
     with f16.open("rb") as stream:
         (tmp_path / "cut.gguf").write_bytes(stream.read(f16.stat().st_size - 10_000))
@@ -61,7 +73,7 @@ def test_too_little_memory_is_a_warning(merged: Path, f16: Path, monkeypatch: py
 def test_another_chat_template_is_found(merged: Path, f16: Path, tmp_path: Path) -> None:
     other = with_text(read_header(f16), "tokenizer.chat_template", "{{ messages[0]['content'] }}")
     (tmp_path / "other.gguf").write_bytes(other.packed())
-    with pytest.raises(ModelError, match="its chat template says 'You know Rust.'"):
+    with pytest.raises(ModelError, match=r"chat template says 'You know Rust\.'"):
         prove(merged, tmp_path / "other.gguf", PROMPTS[1:2], 6)
 
 
@@ -69,7 +81,7 @@ def test_another_tokenizer_is_a_warning(tmp_path: Path) -> None:
     base = tiny_base(tmp_path / "base")
     header, content = read_header(base.gguf_f16), base.gguf_f16.read_bytes()
     other = with_text(header, "tokenizer.ggml.pre", "gpt-2")  # keeps digits together
-    (tmp_path / "other.gguf").write_bytes(other.packed() + content[header.data:])
+    (tmp_path / "other.gguf").write_bytes(other.packed() + content[header.data :])
     proof = prove(base.weights, tmp_path / "other.gguf", PROMPTS, 4)
     assert proof.warnings[0].startswith("transformers and llama.cpp split 1 of 3 prompts into different tokens")
     assert prove(base.weights, base.gguf_f16, PROMPTS, 4).warnings == ()
@@ -93,7 +105,7 @@ def test_only_near_ties_are_excused(tmp_path: Path) -> None:
             assert gaps == [pytest.approx(gap, abs=0.02)]
             assert error < 0.01
         else:
-            with pytest.raises(ModelError, match=f"answers token {other} where the merged model prefers {first} by 0.2"):
+            with pytest.raises(ModelError, match=rf"token {other} where the merged model prefers {first} by 0\.2"):
                 _compare(base.weights, base.gguf_f16, [tied])
 
 
@@ -103,6 +115,6 @@ def test_an_answer_ends_with_its_end_token(tmp_path: Path) -> None:
     long = _answers(base.gguf_f16, [[1, 2, 3]], 5)[0].tokens
     assert len(long) == 5
     ends = replace(header, values={**header.values, "tokenizer.ggml.eos_token_id": struct.pack("<II", 4, long[1])})
-    content = base.gguf_f16.read_bytes()[header.data:]
+    content = base.gguf_f16.read_bytes()[header.data :]
     (tmp_path / "ends.gguf").write_bytes(ends.packed() + content)
-    assert _answers(tmp_path / "ends.gguf", [[1, 2, 3]], 5)[0].tokens == long[:long.index(long[1]) + 1]
+    assert _answers(tmp_path / "ends.gguf", [[1, 2, 3]], 5)[0].tokens == long[: long.index(long[1]) + 1]

@@ -50,8 +50,10 @@ def test_merged_weights_are_those_that_peft_merges(arch: str, head: str, rslora:
     for name, tensor in state.items():
         # half a unit in the last place of f16, however far off a bf16 would be
         torch.testing.assert_close(tensor.float(), expected[name], rtol=2**-11, atol=2**-25)
-    assert not torch.equal(state["model.layers.1.mlp.down_proj.weight"].float(),
-                           AutoModelForCausalLM.from_pretrained(base.weights).model.layers[1].mlp.down_proj.weight.float())
+    assert not torch.equal(
+        state["model.layers.1.mlp.down_proj.weight"].float(),
+        AutoModelForCausalLM.from_pretrained(base.weights).model.layers[1].mlp.down_proj.weight.float(),
+    )
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert tokenizer.chat_template == AutoTokenizer.from_pretrained(base.weights).chat_template
 
@@ -76,8 +78,11 @@ def of_another_model(adapter: Adapter, base: BaseModel) -> Adapter:
 
 def of_another_shape(adapter: Adapter, base: BaseModel) -> Adapter:
     (adapter.folder / "sleepy.json").unlink()
-    return changed(adapter, base, lambda tensors: {name: tensor.repeat(1, 2) if "lora_A" in name else tensor
-                                                   for name, tensor in tensors.items()})
+    return changed(
+        adapter,
+        base,
+        lambda tensors: {name: tensor.repeat(1, 2) if "lora_A" in name else tensor for name, tensor in tensors.items()},
+    )
 
 
 def of_other_names(adapter: Adapter, base: BaseModel) -> Adapter:
@@ -116,8 +121,8 @@ def too_large(adapter: Adapter, base: BaseModel) -> Adapter:
 
 
 def more_than_lora(adapter: Adapter, base: BaseModel) -> Adapter:
-    return changed(adapter, base, lambda tensors: {
-        **tensors, "base_model.model.model.layers.0.mlp.up_proj.lora_magnitude_vector": next(iter(tensors.values())).clone()})
+    name = "base_model.model.model.layers.0.mlp.up_proj.lora_magnitude_vector"
+    return changed(adapter, base, lambda tensors: {**tensors, name: next(iter(tensors.values())).clone()})
 
 
 def with_patterns(adapter: Adapter, base: BaseModel) -> Adapter:

@@ -154,8 +154,10 @@ class Hub:
                     self.wfile.write(content[start:])
 
             def describe(self) -> None:
-                files = [{"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
-                         for name, content in hub.files.items()]
+                files = [
+                    {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+                    for name, content in hub.files.items()
+                ]
                 told = json.dumps(files if "/tree/" in self.path else {"id": "owner/tiny", "sha": hub.commit}).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")

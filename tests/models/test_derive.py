@@ -59,10 +59,13 @@ def test_no_value_changes_on_the_way(published: Path, prepared: Path) -> None:
     state = state_of(derived / "weights")
     exact = {t.name: gguf.dequantize(t.data, t.tensor_type) for t in gguf.GGUFReader(published).tensors}
     f16 = {t.name: t.data for t in gguf.GGUFReader(derived / "f16.gguf").tensors}
-    names = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight",
-             "blk.0.attn_q.weight": "model.layers.0.self_attn.q_proj.weight",
-             "blk.0.attn_q.bias": "model.layers.0.self_attn.q_proj.bias",
-             "blk.1.ffn_down.weight": "model.layers.1.mlp.down_proj.weight"}
+    names = {
+        "token_embd.weight": "model.embed_tokens.weight",
+        "output_norm.weight": "model.norm.weight",
+        "blk.0.attn_q.weight": "model.layers.0.self_attn.q_proj.weight",
+        "blk.0.attn_q.bias": "model.layers.0.self_attn.q_proj.bias",
+        "blk.1.ffn_down.weight": "model.layers.1.mlp.down_proj.weight",
+    }
     for ours, theirs in names.items():
         assert state[theirs].dtype.itemsize == 2
         assert np.array_equal(state[theirs].numpy(), exact[ours].astype(np.float16)), ours
@@ -131,7 +134,7 @@ def test_tokenizers_that_disagree_are_announced(prepared: Path, tmp_path: Path) 
 @pytest.mark.parametrize("keep", [0.3, 0.9])
 def test_a_truncated_file_is_named(published: Path, tmp_path: Path, keep: float) -> None:
     data = published.read_bytes()
-    (tmp_path / "cut.gguf").write_bytes(data[:int(keep * len(data))])
+    (tmp_path / "cut.gguf").write_bytes(data[: int(keep * len(data))])
     with pytest.raises(ModelError, match=r"cut\.gguf: .*(cannot|file bounds)"):
         derive_from_gguf(tmp_path / "cut.gguf", tmp_path)
     with pytest.raises(ModelError, match=r"cut\.gguf: cannot be written as f16: .*(cannot|file bounds)"):

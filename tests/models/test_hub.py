@@ -50,11 +50,14 @@ def test_a_local_file_of_floats_is_served_as_q4_k_m(any_model: HubModel, tmp_pat
     assert {path: path.stat().st_mtime_ns for path in base.gguf.parent.iterdir()} == start
 
 
-@pytest.mark.parametrize(("missing", "told"), [
-    ("config.json", "found no config.json,"),
-    ("model.safetensors", r"found no \*\.safetensors,"),
-    ("tokenizer*", r"found no tokenizer\*,"),
-])
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        ("config.json", "found no config.json,"),
+        ("model.safetensors", r"found no \*\.safetensors,"),
+        ("tokenizer*", r"found no tokenizer\*,"),
+    ],
+)
 def test_a_folder_that_lacks_files(any_model: HubModel, made: Path, tmp_path: Path, missing: str, told: str) -> None:
     weights = made / "derived-v1/weights"
     for path in weights.glob(missing):
@@ -90,8 +93,9 @@ def test_values_that_f16_cannot_hold(any_model: HubModel, made: Path, tmp_path: 
         replace(any_model, path=str(file.parent)).fetch(tmp_path / "other")
 
 
-def test_a_repository_that_cannot_be_reached(any_model: HubModel, at_hub: Callable[[str], None],
-                                             tmp_path: Path) -> None:
+def test_a_repository_that_cannot_be_reached(
+    any_model: HubModel, at_hub: Callable[[str], None], tmp_path: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         at_hub(f"http://127.0.0.1:{silent.getsockname()[1]}")
         start = time.perf_counter()
@@ -102,15 +106,18 @@ def test_a_repository_that_cannot_be_reached(any_model: HubModel, at_hub: Callab
         replace(any_model, repository="owner/nothing").fetch(tmp_path)
 
 
-def test_a_repository_is_kept_for_times_without_a_hub(hub: Hub, at_hub: Callable[[str], None], tmp_path: Path,
-                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repository_is_kept_for_times_without_a_hub(
+    hub: Hub, at_hub: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     hub.files.update({"config.json": b"{}", "model.safetensors": b"weights", "training_args.bin": b"pickle"})
     folder = _snapshot("owner/tiny", None)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
-        "config.json": b"{}", "model.safetensors": b"weights"}
+        "config.json": b"{}",
+        "model.safetensors": b"weights",
+    }
     at_hub("http://127.0.0.1:9")
     assert _snapshot("owner/tiny", None) == folder
 
@@ -120,7 +127,10 @@ def test_problems_are_all_named(any_model: HubModel) -> None:
     assert problems_of(replace(any_model, path="x"), "model") == []
     wrong = replace(any_model, repository="nobody", converter="convert", converter_sha256="0")
     assert [line.split(":")[0] for line in problems_of(wrong, "model")] == [
-        "model.repository", "model.converter", "model.converter_sha256"]
+        "model.repository",
+        "model.converter",
+        "model.converter_sha256",
+    ]
 
 
 @pytest.mark.parametrize("name", [path.stem for path in CONF.glob("*.yaml") if path.stem != "hub"])
@@ -148,8 +158,7 @@ def test_smollm2_again_from_its_own_folder(any_model: HubModel, tmp_path: Path) 
     cache = Path(os.environ.get("SLEEPY_CACHE", tmp_path / "cache"))
     smollm2 = GgufModel(**option("smollm2-135m")).fetch(cache)
     base = replace(any_model, path=str(smollm2.weights)).fetch(tmp_path / "again")
-    first, again = (
-        {t.name: t.data for t in gguf.GGUFReader(model.gguf_f16).tensors} for model in (smollm2, base))
+    first, again = ({t.name: t.data for t in gguf.GGUFReader(model.gguf_f16).tensors} for model in (smollm2, base))
     assert first.keys() == again.keys()
     assert [name for name in first if not np.array_equal(first[name], again[name])] == []
     assert base.gguf.stat().st_size < 0.5 * base.gguf_f16.stat().st_size

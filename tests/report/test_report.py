@@ -35,9 +35,13 @@ def result(family: str, number: int, passed: bool, steps: int, level: int) -> Re
 
 def pair(families: dict[str, str]) -> tuple[Scores, Scores]:
     """Scores before and after: "+" fix, "-" regression, "1" and "0" same; levels 1 to 3 in turn, two steps after."""
+
     def scores(passing: str, steps: int) -> Scores:
-        results = tuple(result(family, i, word in passing, steps, i % 3 + 1)
-                        for family, words in families.items() for i, word in enumerate(words))
+        results = tuple(
+            result(family, i, word in passing, steps, i % 3 + 1)
+            for family, words in families.items()
+            for i, word in enumerate(words)
+        )
         return Scores("koans", "dd" * 32, "model", "llama_cpp", results, 12.5)
 
     return scores("-1", 1), scores("+1", 2)
@@ -46,17 +50,39 @@ def pair(families: dict[str, str]) -> tuple[Scores, Scores]:
 def summary(families: dict[str, str] = FAMILIES) -> RunSummary:
     before, after = pair(families)
     comparison = compare(before, after)
-    task = Task(id="t", family="lifetimes", pattern="p", level=1, code="E0106", edition="2021", description="",
-                broken="", fix="", tests=())
+    task = Task(
+        id="t",
+        family="lifetimes",
+        pattern="p",
+        level=1,
+        code="E0106",
+        edition="2021",
+        description="",
+        broken="",
+        fix="",
+        tests=(),
+    )
     return RunSummary(
-        name="lora.r=8 algo=replay", overrides=("lora.target_modules=[q_proj,v_proj]", "algo=replay"),
-        model="qwen2.5-coder-0.5b", algorithm="replay", tasks=TaskSet("koans", "3", (task,)), before=before,
-        after=after, comparison=comparison, verdict=NoLoss().decide(comparison, before, after),
+        name="lora.r=8 algo=replay",
+        overrides=("lora.target_modules=[q_proj,v_proj]", "algo=replay"),
+        model="qwen2.5-coder-0.5b",
+        algorithm="replay",
+        tasks=TaskSet("koans", "3", (task,)),
+        before=before,
+        after=after,
+        comparison=comparison,
+        verdict=NoLoss().decide(comparison, before, after),
         mix=Mix((task,) * 5, {"replay": 3, "success": 2}),
         adapter=Adapter(Path("out/adapter"), "aa" * 32, "qwen", (2.0, 1.5), 83.0, 4_399_104, 2345),
         gguf=GgufFile(Path("out/" + 60 * "x" + "/merged.gguf"), "q4_k_m", "bb" * 32, 397_807_936),
-        proof="4 of 4 texts equal", seconds={"train": 83.0, "evaluate": 60.4}, run_id="0123abcd",
-        ui_line="cd '" + 90 * "y" + "' && mlflow ui", revision="c0ffee1", dirty=False, warnings=("no network <guard>",))
+        proof="4 of 4 texts equal",
+        seconds={"train": 83.0, "evaluate": 60.4},
+        run_id="0123abcd",
+        ui_line="cd '" + 90 * "y" + "' && mlflow ui",
+        revision="c0ffee1",
+        dirty=False,
+        warnings=("no network <guard>",),
+    )
 
 
 def printed(run: RunSummary, tmp_path: Path, width: int = 80) -> str:
@@ -108,7 +134,8 @@ def test_page_lists_every_changed_koan_with_how_it_ended(tmp_path):
     listed = re.findall(r"^\| `(\w+)` \|.*\| (.+) \| (.+) \|$", text, re.MULTILINE)
     failed = "compile E0502 E0499"
     assert listed == [(i, failed, "passed") for i in run.comparison.fixes] + [
-        (i, "passed", failed) for i in run.comparison.regressions]
+        (i, "passed", failed) for i in run.comparison.regressions
+    ]
     none = Full(pictures=False).write(tmp_path, summary({"a": "10"})).page.read_text()
     assert "Fixes (failed before, pass now): none." in none
 
@@ -117,12 +144,23 @@ def test_page_says_how_to_repeat_the_run(tmp_path):
     run = summary()
     text = Full(pictures=False).write(tmp_path, run).page.read_text()
     assert "git checkout c0ffee1\npython run.py 'lora.target_modules=[q_proj,v_proj]' algo=replay\n" in text
-    for fact in (run.run_id, run.before.tasks_digest, run.mix.digest, "3 replay, 2 success", run.adapter.digest,
-                 run.gguf.digest, run.proof, run.ui_line, "4399104 parameters", "koans 3"):
+    for fact in (
+        run.run_id,
+        run.before.tasks_digest,
+        run.mix.digest,
+        "3 replay, 2 success",
+        run.adapter.digest,
+        run.gguf.digest,
+        run.proof,
+        run.ui_line,
+        "4399104 parameters",
+        "koans 3",
+    ):
         assert fact in text
     assert "differed from this revision" not in text
-    assert "differed from this revision" in Full(pictures=False).write(
-        tmp_path, replace(run, dirty=True)).page.read_text()
+    assert (
+        "differed from this revision" in Full(pictures=False).write(tmp_path, replace(run, dirty=True)).page.read_text()
+    )
     bare = Full(pictures=False).write(tmp_path, replace(run, revision="")).page.read_text()
     assert "git checkout c" not in bare and "not in a git checkout" in bare
 
@@ -152,11 +190,19 @@ def test_terminal_holds_the_numbers_within_80_columns_of_ascii(tmp_path):
     assert max(map(len, head.splitlines())) <= 80
     assert text.isascii() and "\x1b" not in text
     assert re.search(r"^all +58/171 +34% 27-41 +111/171 +65% 58-72 +55 +2$", head, re.MULTILINE)
-    assert re.search(r"^ownership_and_smart_pointers +50/150 +33% 26-41 +100/150 +67% 59-74 +50 +0$", head, re.MULTILINE)
+    assert re.search(
+        r"^ownership_and_smart_pointers +50/150 +33% 26-41 +100/150 +67% 59-74 +50 +0$", head, re.MULTILINE
+    )
     assert re.search(r"^median steps to a pass +1 +2$", head, re.MULTILINE)
     flat = " ".join(head.split())
-    for words in (run.verdict.reason, limits(run), "p < 0.001 (fixes 55, regressions 2)", "difference +31.0 points",
-                  "train 1 min 23 s, evaluate 1 min 0 s; in all 2 min 23 s", "warning: no network <guard>"):
+    for words in (
+        run.verdict.reason,
+        limits(run),
+        "p < 0.001 (fixes 55, regressions 2)",
+        "difference +31.0 points",
+        "train 1 min 23 s, evaluate 1 min 0 s; in all 2 min 23 s",
+        "warning: no network <guard>",
+    ):
         assert words in flat
     # What a person copies is never broken into lines.
     assert f"MLflow   {run.ui_line}\n" in tail and f"gguf     {run.gguf.path}\n" in tail
@@ -238,7 +284,8 @@ def test_bars_show_each_rate_with_its_interval():
     run = summary()
     axes = _plots.families(rows(run)).axes[0]
     assert [bar.get_width() for bar in axes.patches] == pytest.approx(
-        [100 * r.before / r.total for r in rows(run)] + [100 * r.after / r.total for r in rows(run)])
+        [100 * r.before / r.total for r in rows(run)] + [100 * r.after / r.total for r in rows(run)]
+    )
     assert axes.get_xlim() == (0, 100)
     ends = axes.collections[0].get_segments()  # the baseline's intervals
     assert ends[0][:, 0] == pytest.approx([20.8, 59.1], abs=0.05)
@@ -261,14 +308,23 @@ def test_learning_curve_shows_negative_losses():
     assert _plots.learning_curve([0.5, -0.5]).axes[0].get_ylim()[0] < -0.5
 
 
-@pytest.mark.parametrize(("families", "losses"), [
-    ({f"family_{i}": 6 * "+-100" for i in range(7)}, 200), (FAMILIES, 2), ({"a": "1"}, 1),
-    ({"ownership_and_smart_pointers": 60 * "+-100", "b": "0"}, 20)])
+@pytest.mark.parametrize(
+    ("families", "losses"),
+    [
+        ({f"family_{i}": 6 * "+-100" for i in range(7)}, 200),
+        (FAMILIES, 2),
+        ({"a": "1"}, 1),
+        ({"ownership_and_smart_pointers": 60 * "+-100", "b": "0"}, 20),
+    ],
+)
 def test_nothing_leaves_the_picture(families, losses):
     """Every text lies inside its figure, and no two texts overlap."""
     run = summary(families)
-    for figure in (_plots.koans(run.before, run.after), _plots.families(rows(run)),
-                   _plots.learning_curve([1.0 / (i + 1) for i in range(losses)])):
+    for figure in (
+        _plots.koans(run.before, run.after),
+        _plots.families(rows(run)),
+        _plots.learning_curve([1.0 / (i + 1) for i in range(losses)]),
+    ):
         figure.draw_without_rendering()
         axes = figure.axes[0]
         texts = [*axes.texts, *figure.texts, *figure.legends[0].get_texts()]
@@ -281,9 +337,19 @@ def test_nothing_leaves_the_picture(families, losses):
             assert not any(box.overlaps(other) for other in boxes[:i])
 
 
-@pytest.mark.parametrize(("seconds", "words"), [
-    (0.04, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (221.2, "3 min 41 s"),
-    (3599.6, "1 h 0 min"), (7500, "2 h 5 min")])
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.04, "0.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (221.2, "3 min 41 s"),
+        (3599.6, "1 h 0 min"),
+        (7500, "2 h 5 min"),
+    ],
+)
 def test_duration(seconds, words):
     assert duration(seconds) == words
 

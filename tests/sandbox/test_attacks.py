@@ -1,9 +1,10 @@
-"""Each test attacks one property of the sandbox, with the real compiler. What must fail, must fail for the right reason."""
+"""Each test attacks one property of the sandbox, with the real compiler."""
 
 from __future__ import annotations
 
 import os
 import socket
+import tempfile
 import time
 from pathlib import Path
 
@@ -48,7 +49,9 @@ def test_sleeping_for_ever_is_ended_and_not_cached(tmp_path: Path) -> None:
 
 
 def test_endless_const_evaluation_in_the_compiler(box: Checker) -> None:
-    before = "#![allow(long_running_const_eval)]\nconst X: u64 = { let mut i = 0u64; while i < u64::MAX { i += 1; } i };\n"
+    before = (
+        "#![allow(long_running_const_eval)]\nconst X: u64 = { let mut i = 0u64; while i < u64::MAX { i += 1; } i };\n"
+    )
     start = time.monotonic()
     check = attack(box, "let _ = X;", before=before)
     assert check.stage == "compile" and "CPU time" in check.detail
@@ -57,7 +60,8 @@ def test_endless_const_evaluation_in_the_compiler(box: Checker) -> None:
 
 def test_memory_bomb(box: Checker) -> None:
     check = attack(box, "let mut all = Vec::new(); loop { all.push(vec![1u8; 1 << 26]); }")
-    assert check.stage == "test" and "0 of 2" in check.detail
+    assert check.stage == "test"
+    assert attack(box, "assert!(Vec::<u8>::new().try_reserve(3 << 29).is_err());").passed  # 1.5 GiB of 1 GiB
 
 
 def test_memory_bomb_in_the_compiler(box: Checker) -> None:
@@ -71,9 +75,12 @@ def test_fork_bomb(box: Checker) -> None:
         panic!("stopped after a while")"""
     check = attack(box, body, before='unsafe extern "C" { fn fork() -> i32; }\n')
     assert check.stage == "test"
-    check = attack(box, """let mut n = 0;
+    check = attack(
+        box,
+        """let mut n = 0;
         while std::thread::Builder::new().spawn(|| std::thread::park()).is_ok() { n += 1; assert!(n < 1000) }
-        panic!("{n} threads")""")
+        panic!("{n} threads")""",
+    )
     threads = int(check.detail.split(" threads")[0].split()[-1])
     assert 1 <= threads <= box.sandbox.processes
 
@@ -90,28 +97,36 @@ def test_writing_outside(box: Checker, place: str) -> None:
 
 
 def test_a_file_of_its_own_is_limited(box: Checker) -> None:
-    fill = 'let mut f = std::fs::File::create("/tmp/f").unwrap(); for _ in 0..{} {{ f.write_all(&[0; 1 << 20]).unwrap(); }}'
+    fill = """let mut f = std::fs::File::create("/tmp/f").unwrap();
+        for _ in 0..{} {{ f.write_all(&[0; 1 << 20]).unwrap(); }}"""
     assert attack(box, fill.format(4), before="use std::io::Write;\n").passed
     assert attack(box, fill.format(80), before="use std::io::Write;\n").stage == "test"
 
 
-def test_reading_a_planted_secret(box: Checker, tmp_path: Path) -> None:
-    secret = tmp_path / "secret.txt"
-    secret.write_text("42")
-    for folder in (tmp_path, *tmp_path.parents[:-2]):
-        folder.chmod(0o755)  # the file is readable for anybody outside
-    at_compile_time = f'pub fn answer() -> u32 {{ include_str!("{secret}").trim().parse().unwrap() }}'
-    check = box.build_and_run(at_compile_time, CALL[1:], "2021")
-    assert check.stage == "compile" and "couldn't read" in check.detail
-    at_run_time = f'pub fn answer() -> u32 {{ std::fs::read_to_string("{secret}").unwrap().trim().parse().unwrap() }}'
-    check = box.build_and_run(at_run_time, CALL[1:], "2021")
-    assert check.stage == "test" and "NotFound" in check.detail
+@pytest.mark.parametrize("folder", ["/tmp", "/var/tmp", "/opt"])
+def test_reading_a_planted_secret(box: Checker, folder: str) -> None:
+    if not os.access(folder, os.W_OK):
+        pytest.skip(f"{folder} cannot be written here")
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        secret = Path(name) / "secret.txt"
+        secret.write_text("42")
+        Path(name).chmod(0o755)  # anybody outside can read it
+        at_compile_time = f'pub fn answer() -> u32 {{ include_str!("{secret}").trim().parse().unwrap() }}'
+        check = box.build_and_run(at_compile_time, CALL[1:], "2021")
+        assert check.stage == "compile" and "couldn't read" in check.detail
+        at_run_time = (
+            f'pub fn answer() -> u32 {{ std::fs::read_to_string("{secret}").unwrap().trim().parse().unwrap() }}'
+        )
+        check = box.build_and_run(at_run_time, CALL[1:], "2021")
+        assert check.stage == "test" and "NotFound" in check.detail
 
 
 def test_home_and_environment_are_not_seen(box: Checker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLANTED_TOKEN", "hunter2")
     assert box.build_and_run('pub const T: &str = env!("PLANTED_TOKEN");', (), "2021").stage == "compile"
-    check = attack(box, f'assert!(std::env::var("PLANTED_TOKEN").is_err()); assert!(std::fs::read_dir("{Path.home()}").is_err());')
+    check = attack(
+        box, f'assert!(std::env::var("PLANTED_TOKEN").is_err()); assert!(std::fs::read_dir("{Path.home()}").is_err());'
+    )
     assert check.passed
 
 
@@ -150,12 +165,18 @@ pub fn answer() -> u32 {{
 def test_the_evidence_cannot_be_read_from_the_binary(box: Checker) -> None:
     program = r"""
 pub fn answer() -> u32 {
-    let places = ["/program", "/proc/self/exe", "/proc/self/mem"].map(String::from).into_iter().chain(std::env::args().take(1));
+    let known = ["/program", "/proc/self/exe", "/proc/self/mem"].map(String::from);
+    let places = known.into_iter().chain(std::env::args().take(1));
+    let mut seen = std::collections::HashSet::new();
     for place in places {
         let Ok(bytes) = std::fs::read(&place) else { continue };
         let text = String::from_utf8_lossy(&bytes);
-        for run in text.split(|c: char| !c.is_ascii_hexdigit()) {
-            for i in 0..run.len().saturating_sub(31) { println!("\n{}", &run[i..i + 32]); }
+        for run in text.split(|c: char| !c.is_ascii_hexdigit() || c.is_ascii_uppercase()) {
+            for i in 0..run.len().saturating_sub(31) {
+                let window = &run[i..i + 32];
+                let likely = window.bytes().filter(u8::is_ascii_digit).count() > 9;
+                if likely && seen.insert(window.to_string()) { println!("\n{window}"); }
+            }
         }
     }
     std::process::exit(0)
@@ -184,5 +205,5 @@ def test_a_main_of_the_models_own_does_no_harm(box: Checker) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="as root the program is not root, and elsewhere it never was")
 def test_nobody_is_root_inside(box: Checker) -> None:
-    check = attack(box, 'assert_ne!(unsafe { geteuid() }, 0);', before='unsafe extern "C" { fn geteuid() -> u32; }\n')
+    check = attack(box, "assert_ne!(unsafe { geteuid() }, 0);", before='unsafe extern "C" { fn geteuid() -> u32; }\n')
     assert check.passed

@@ -70,26 +70,34 @@ def test_proof_names_every_task(checker: Checker, koan: Task) -> None:
 
 
 def test_functions_are_found_whatever_surrounds_them() -> None:
-    program = '''
+    program = """
 struct A<F: Fn(u32) -> u32> { f: F }
 impl<F: Fn(u32) -> u32> A<F> { fn call(&self, n: u32) -> [u32; 2] { [(self.f)(n), 0] } }
 trait T { fn declared(&self); fn given(&self) -> &'static str { "fn fake() { }" } }
 fn outer() -> char { fn inner() {} '{' } // fn comment() {}
-'''
+"""
     assert [f.name for f in functions(program)] == ["call", "given", "outer", "inner"]
     call = functions(program)[0]
-    assert program[call.start:call.end].strip() == "[(self.f)(n), 0]"
+    assert program[call.start : call.end].strip() == "[(self.f)(n), 0]"
 
 
 def test_raw_strings_and_lifetimes_are_single_tokens() -> None:
-    kinds = [(t.kind, t.text) for t in tokens('''r#"a "quoted" word"# 'a 'b' b'\\n' 1_000u64 1..2''')]
-    assert kinds == [("string", 'r#"a "quoted" word"#'), ("lifetime", "'a"), ("char", "'b'"), ("char", "b'\\n'"),
-                     ("number", "1_000u64"), ("number", "1"), ("mark", ".."), ("number", "2")]
+    kinds = [(t.kind, t.text) for t in tokens("""r#"a "quoted" word"# 'a 'b' b'\\n' 1_000u64 1..2""")]
+    assert kinds == [
+        ("string", 'r#"a "quoted" word"#'),
+        ("lifetime", "'a"),
+        ("char", "'b'"),
+        ("char", "b'\\n'"),
+        ("number", "1_000u64"),
+        ("number", "1"),
+        ("mark", ".."),
+        ("number", "2"),
+    ]
 
 
 @given(st.lists(st.sampled_from("abcde"), max_size=30), st.lists(st.sampled_from("abcde"), max_size=30))
 def test_nearest_agrees_with_jaccard_by_hand(one: list[str], two: list[str]) -> None:
     a, b = fingerprint(" ".join(one)).exact, fingerprint(" ".join(two)).exact
-    (index, similarity), = nearest([a], [b])
+    ((index, similarity),) = nearest([a], [b])
     assert similarity == pytest.approx(jaccard(a, b)) and (index == 0) == bool(a & b)
     assert 0 <= jaccard(a, b) <= 1 and jaccard(a, a) == 1 and jaccard(a, b) == jaccard(b, a)

@@ -38,7 +38,9 @@ def test_a_wrong_field_is_named(tmp_path: Path, koan: Task, change: dict[str, ob
 def test_every_bad_line_is_reported(tmp_path: Path, koan: Task) -> None:
     record = asdict(koan)
     missing = {k: v for k, v in record.items() if k != "fix"}
-    (tmp_path / "k.jsonl").write_text("\n".join(["{oops", json.dumps(missing), "[]", json.dumps(record), json.dumps(record)]))
+    (tmp_path / "k.jsonl").write_text(
+        "\n".join(["{oops", json.dumps(missing), "[]", json.dumps(record), json.dumps(record)])
+    )
     with pytest.raises(DataError) as error:
         read_tasks(tmp_path / "k.jsonl")
     lines = str(error.value).splitlines()
