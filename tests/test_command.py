@@ -29,12 +29,12 @@ def test_help_and_config_answer_without_loading_anything_heavy(tmp_path: Path) -
     shown = sleepy("--cfg", "job", folder=tmp_path)
     assert shown.returncode == 0 and "sleepy.algo.naive.Naive" in shown.stdout
     probe = (
-        "import sys; sys.argv = ['run.py', '--help']; sys.path.insert(0, {root!r})\n"
+        f"import sys; sys.argv = ['run.py', '--help']; sys.path.insert(0, {str(ROOT)!r})\n"
         "import run\n"
         "try: run.main()\n"
         "except SystemExit: pass\n"
         "print([m for m in ('torch', 'transformers', 'mlflow', 'llama_cpp') if m in sys.modules])"
-    ).format(root=str(ROOT))
+    )
     done = subprocess.run([sys.executable, "-c", probe], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.stdout.rstrip().endswith("[]"), done.stderr
 

@@ -192,6 +192,6 @@ def _write(model: Any, base: BaseModel, folder: Path, record: dict[str, Any]) ->
 
     for config in model.peft_config.values():
         config.base_model_name_or_path = base.name  # not this machine's cache folder
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, save_embedding_layers=False)  # "auto" would ask the hub for the base's config
     (folder / "sleepy.json").write_text(json.dumps({"base": base.name, "base_digest": base.digest, **record}, indent=1))
     return _checkpoint.digest_of_tensors(load_file(folder / "adapter_model.safetensors"))
