@@ -20,10 +20,41 @@ from sleepy.errors import ConfigError, SleepyError
 from sleepy.schema import CONF, GROUPS, options
 
 
+def help_text() -> str:
+    """What can be chosen: every option with its own first line, and the config with its comments. Made from conf/
+    alone: Hydra's own help would compose everything and read each group several times to say less."""
+    lines = [
+        "usage: python run.py [key=value ...]            one job",
+        "       python run.py -m key=a,b [key=value ...]     a sweep: every combination is a job",
+        "       python run.py --cfg job [key=value ...]     shows the config that would run",
+        "       python run.py --hydra-help                  Hydra's own flags",
+        "",
+        "== Choices (group=option) ==",
+    ]
+    for group in (*GROUPS, "experiment"):
+        lines.append(f"\n{group}")
+        for path in sorted((CONF / group).glob("*.yaml")):
+            comments = [
+                x[2:]
+                for x in path.read_text(encoding="utf-8").splitlines()
+                if x.startswith("# ") and "@package" not in x
+            ]
+            lines.append(f"  {path.stem:20} {comments[0] if comments else ''}")
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "== Config: override anything (key=value) ==",
+            "",
+            (CONF / "config.yaml").read_text(encoding="utf-8"),
+        ]
+    )
+
+
 def only_shows() -> bool:
     """Whether the command line asks to be shown something and sets nothing."""
     words = sys.argv[1:]
-    return bool({"--help", "-h", "--cfg", "-c", "--info"} & set(words)) and not any("=" in word for word in words)
+    return bool({"--help", "-h", "--cfg", "-c"} & set(words)) and not any("=" in word for word in words)
 
 
 def guarded(app: Callable[[], object]) -> None:
@@ -32,7 +63,12 @@ def guarded(app: Callable[[], object]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand the exceptions to us
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended politely is ended like Ctrl-C
     try:
-        app()
+        if {"--help", "-h"} & set(sys.argv[1:]):
+            print(help_text(), flush=True)
+        else:
+            app()
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         _end("interrupted. The same command goes on from the last checkpoint", 130)
     except (HydraException, OmegaConfBaseException) as error:

@@ -127,16 +127,16 @@ class Job:
             self.base = self.chosen["model"].fetch(self.cache)
 
     def prove(self) -> None:
-        """Koans and pairs, each proven by rustc."""
+        """Koans, each proven by rustc; pairs are proven when they are drawn."""
         self.tasks, self.pairs = self.chosen["tasks"].load(), load_pairs()
         self.checker = self.chosen["sandbox"].open(self.cache)
-        everything = [*self.tasks, *self.pairs]
-        with self.stages.stage("prove", 2 * len(everything), "check") as done:
-            require_proof(everything, self.checker, done)
+        with self.stages.stage("prove", 2 * len(self.tasks), "check") as done:
+            require_proof(self.tasks.tasks, self.checker, done)
         _log.task_set(self.tracked, self.tasks, "evaluation")
 
     def audit(self) -> None:
         """The exam examined: cheats and near-duplicates too. Raises DataError when anything is found."""
+        self._prove_pairs(self.pairs.tasks)
         with self.stages.stage("audit", 3 * len(self.tasks), "check") as done:
             rows, findings = audit(self.tasks.tasks, self.checker, self.pairs.tasks, done)
         page = write_audit(self.folder, self.tasks, rows, findings)
@@ -156,8 +156,11 @@ class Job:
         probed = None
         if data.probe:
             served = Served(self.base.name, self.base.gguf, self.base.weights, self.base.digest)
-            probed = self._measured_once("probe", served, sample(self.pairs, data.probe, self.root.seed))
+            asked = sample(self.pairs, data.probe, self.root.seed)
+            self._prove_pairs(asked.tasks)
+            probed = self._measured_once("probe", served, asked)
         self.mix = data.compose(self.pairs, probed, self.root.seed)
+        self._prove_pairs(tuple(dict.fromkeys(self.mix.examples)))
         _log.mix(self.tracked, self.folder, self.mix)
         examples = self._examples(self.mix.examples)
         settings = self.chosen["train"]
@@ -266,6 +269,10 @@ class Job:
         broken: list[Check] = self.checker.check_all([(t.broken, (), t.edition) for t in tasks])
         repair = self.chosen["repair"]
         return [Example(repair.first(t, b), repair.answer(t.fix)) for t, b in zip(tasks, broken, strict=True)]
+
+    def _prove_pairs(self, pairs: tuple[Task, ...]) -> None:
+        with self.stages.stage("pairs", 2 * len(pairs), "check") as done:
+            require_proof(pairs, self.checker, done)
 
     def _measure(self, stage: str, served: Served, tasks: TaskSet) -> Scores:
         with self.stages.stage(stage, len(tasks), "koan") as done:

@@ -57,7 +57,7 @@ def read_header(path: Path) -> Header:
     try:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as raw:
             return _parsed(raw)
-    except (OSError, ValueError, KeyError, struct.error) as error:
+    except (OSError, ValueError, LookupError, OverflowError, struct.error) as error:
         raise ModelError(
             f"{path}: found a damaged or truncated file ({type(error).__name__}: {error}), expected GGUF: "
             f"delete it and make it again"

@@ -43,7 +43,7 @@ class SingleShot:
             f"{_FENCE}rust\n",
             (f"\n{_FENCE}",),
             program,
-            128 + len(program) // 2,
+            64 + len(program) // 2,
         )
 
     def again(self, task: Task, attempts: Sequence[Attempt]) -> Prompt | None:

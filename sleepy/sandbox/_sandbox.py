@@ -151,9 +151,12 @@ class Checker:
             "/out/koan" if "--test" in kind else "/out/koan.rmeta",
             "-",
         ]
-        return self._start(
+        done = self._start(
             box.command(argv, limits, writable=folder), 8 << 20, source.encode(), box.compile_cpu_seconds
         )
+        if done.returncode and b"Resource temporarily unavailable" in done.stderr:
+            raise SandboxError("the machine has no room for rustc's threads. End something and try again")
+        return done
 
     def _run(self, binary: Path, path: str) -> Finished:
         box = self.sandbox

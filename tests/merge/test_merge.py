@@ -64,8 +64,9 @@ def test_without_an_adapter_the_base_is_the_merged_folder(base: BaseModel, tmp_p
 
 
 def test_merging_again_replaces_the_folder(base: BaseModel, adapter: Adapter, tmp_path: Path) -> None:
-    (tmp_path / "merged").mkdir()
-    (tmp_path / "merged/left.over").write_text("")
+    for name in ("merged", "merged.part"):  # of a run that ended well, and of one that was killed
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "left.over").write_text("")
     folder = Merge().merge(adapter, base, tmp_path / "merged")
     assert {path.name for path in folder.iterdir()} == {path.name for path in base.weights.iterdir()}
 
