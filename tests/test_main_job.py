@@ -83,8 +83,17 @@ def test_mlflow_has_everything_that_a_person_compares(smoke: tuple[Path, subproc
     for name in ("baseline/pass_rate", "eval/pass_rate", family, "compare/p_value", "train/loss"):
         assert name in metrics
     artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
-    for name in ("adapter/adapter_model.safetensors", "config/config.yaml", "config/overrides.txt", "data/mix.jsonl",
-                 "export/Modelfile", "koans.json", "record/packages.txt", "report/report.md", "report/koans.png"):
+    for name in (
+        "adapter/adapter_model.safetensors",
+        "config/config.yaml",
+        "config/overrides.txt",
+        "data/mix.jsonl",
+        "export/Modelfile",
+        "koans.json",
+        "record/packages.txt",
+        "report/report.md",
+        "report/koans.png",
+    ):
         assert (artifacts / name).is_file(), name
     assert len(verdicts(run)) == 6
     assert {d.dataset.name for d in run.inputs.dataset_inputs} == {"koans[6]", "mix"}
@@ -92,10 +101,16 @@ def test_mlflow_has_everything_that_a_person_compares(smoke: tuple[Path, subproc
 
 
 def test_killed_in_training_it_goes_on_to_the_same_adapter_and_verdicts(
-        smoke: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+    smoke: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
     (whole,) = runs(smoke[0])
-    child = subprocess.Popen([sys.executable, str(ROOT / "run.py"), *SMALL], cwd=tmp_path, stdout=subprocess.DEVNULL,
-                             stderr=subprocess.DEVNULL, start_new_session=True)
+    child = subprocess.Popen(
+        [sys.executable, str(ROOT / "run.py"), *SMALL],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     wait_for_checkpoint(tmp_path, child)
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
@@ -118,7 +133,8 @@ def test_a_sweep_is_a_parent_with_children_and_pays_for_one_baseline(tmp_path: P
     assert parent.data.tags["sleepy.sweep"] and parent.info.status == "FINISHED"
     assert [c.data.tags["mlflow.parentRunId"] for c in children] == [parent.info.run_id] * 4
     assert {(c.data.params["lora.r"], c.data.tags["algorithm"]) for c in children} == {
-        (r, a) for r in "48" for a in ("naive", "none")}
+        (r, a) for r in "48" for a in ("naive", "none")
+    }
     assert all(c.info.status == "FINISHED" for c in children)
 
 
@@ -132,8 +148,14 @@ def test_a_failing_job_says_failed_and_the_sweep_goes_on(tmp_path: Path) -> None
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> None:
-    child = subprocess.Popen([sys.executable, str(ROOT / "run.py"), *SMALL, "train.steps=50"], cwd=tmp_path, text=True,
-                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    child = subprocess.Popen(
+        [sys.executable, str(ROOT / "run.py"), *SMALL, "train.steps=50"],
+        cwd=tmp_path,
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
     wait_for_checkpoint(tmp_path, child)
     child.send_signal(signal.SIGINT)
     _, said = child.communicate(timeout=120)
