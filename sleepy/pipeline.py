@@ -221,6 +221,7 @@ class Job:
         served = Served(name, self.exported.gguf.path, self.merged, self.exported.gguf.digest)
         self.after = self._measure("evaluate", served, self.tasks)
         write_scores(self.folder / "scores.json", self.after)
+        self.chosen["merge"].clean(self.merged, self.base)
         _log.scores(self.tracked, self.after, "eval")
 
     def gate(self) -> None:

@@ -18,7 +18,17 @@ _LARGEST = 65504.0
 @dataclass(frozen=True, kw_only=True)
 class Merge:
     """Adds the adapter at full strength. Sums are float32; the result is stored as f16, which keeps a small update
-    that bf16, with three bits less, would round away."""
+    that bf16, with three bits less, would round away.
+
+    keep: leave the merged weights in the run's folder (as large as the model in f16) when the run is over.
+    """
+
+    keep: bool = False
+
+    def clean(self, merged: Path, base: BaseModel) -> None:
+        """Remove what `merge` wrote, unless it is to be kept; the base's own folder is never touched."""
+        if not self.keep and merged != base.weights:
+            shutil.rmtree(merged)
 
     def merge(self, adapter: Adapter | None, base: BaseModel, folder: Path) -> Path:
         """Write `base` with `adapter` merged to `folder`, which transformers loads as it is, and return it.

@@ -11,8 +11,8 @@ from sleepy.sandbox._sandbox import Checker
 from sleepy.tasks._cheats import cheats
 from sleepy.tasks._similar import fingerprint, nearest
 
-EXACT_LIMIT = 0.6  # Jaccard of token 5-grams as written, and with names and literals anonymised, above which two
-SHAPE_LIMIT = 0.85  # programs count as near-duplicates
+EXACT_LIMIT = 0.4  # Jaccard of token 5-grams as written, and with names and literals anonymised, above which two
+SHAPE_LIMIT = 0.6  # programs count as near-duplicates
 
 
 @dataclass(frozen=True)

@@ -203,3 +203,15 @@ def test_mapped_tensors_are_those_that_safetensors_reads(base: BaseModel) -> Non
     expected, found = load_file(base.weights / "model.safetensors"), mapped(base.weights / "model.safetensors")
     assert expected.keys() == found.keys()
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+def test_what_was_merged_is_cleaned_up_and_the_base_never(tmp_path: Path) -> None:
+    base = BaseModel("b", tmp_path / "g", tmp_path / "f", tmp_path / "weights", "d")
+    merged = tmp_path / "merged"
+    for folder in (base.weights, merged):
+        folder.mkdir()
+    Merge(keep=True).clean(merged, base)
+    assert merged.exists()
+    Merge().clean(merged, base)
+    Merge().clean(base.weights, base)
+    assert base.weights.exists() and not merged.exists()

@@ -1,0 +1,47 @@
+"""The exam itself, examined."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from sleepy.artifacts import TaskSet
+from sleepy.data._pairs import load_pairs
+from sleepy.sandbox.bwrap import Bwrap
+from sleepy.tasks._audit import audit, prove
+from sleepy.tasks.builtin import Builtin
+
+CONF = Path(__file__).parents[2] / "conf" / "tasks"
+LINES = {1: (5, 10), 2: (10, 22), 3: (22, 45)}
+
+
+def load(name: str) -> TaskSet:
+    """A set as conf/tasks/<name>.yaml gives it."""
+    values = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
+    base = OmegaConf.to_container(OmegaConf.load(CONF / "koans.yaml"))
+    fields = {k: v for k, v in {**base, **values}.items() if k not in ("defaults", "_target_")}
+    return Builtin(**fields).load()
+
+
+def test_the_sets_are_as_large_and_as_spread_as_they_say() -> None:
+    koans, mini, val = load("koans"), load("koans_mini"), load("koans_val")
+    assert set(Counter((t.family, t.level) for t in koans).values()) == {10} and len(koans) == 210
+    assert set(Counter((t.family, t.level) for t in mini).values()) == {2} and len(mini) == 42
+    assert set(Counter(t.family for t in val).values()) == {10} and len(val) == 70
+    ids = [t.id for t in (*koans, *val, *load_pairs())]
+    assert len(ids) == len(set(ids))
+    for task in (*koans, *val):
+        low, high = LINES[task.level]
+        assert low <= len(task.broken.splitlines()) <= high, task.id
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_audit_finds_nothing(cache: Path) -> None:
+    checker = Bwrap().open(cache)
+    pairs = load_pairs().tasks
+    _, findings = audit([*load("koans"), *load("koans_val")], checker, pairs)
+    assert findings + prove(pairs, checker) == []
