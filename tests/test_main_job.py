@@ -79,7 +79,7 @@ def test_mlflow_has_everything_that_a_person_compares(smoke: tuple[Path, subproc
     assert (tags["experiment"], tags["algorithm"], tags["model"]) == ("smoke", "naive", "smollm2-135m")
     assert tags["gate"] in ("promoted", "refused") and tags["gate.reason"] and len(tags["adapter.digest"]) == 64
     assert params["lora.r"] == "8" and params["train.steps"] == "2" and params["model.name"] == "smollm2-135m"
-    family = "eval/family/borrow_checker/pass_rate"
+    family = "eval/family/type_mismatch/pass_rate"
     for name in ("baseline/pass_rate", "eval/pass_rate", family, "compare/p_value", "train/loss"):
         assert name in metrics
     artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
@@ -95,8 +95,8 @@ def test_mlflow_has_everything_that_a_person_compares(smoke: tuple[Path, subproc
         "report/koans.png",
     ):
         assert (artifacts / name).is_file(), name
-    assert len(verdicts(run)) == 6
-    assert {d.dataset.name for d in run.inputs.dataset_inputs} == {"koans[6]", "mix"}
+    assert len(verdicts(run)) == 3
+    assert {d.dataset.name for d in run.inputs.dataset_inputs} == {"koans[3]", "mix"}
     assert not (folder / "outputs" / "checkpoints").exists() or not any((folder / "outputs" / "checkpoints").iterdir())
 
 

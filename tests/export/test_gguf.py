@@ -118,6 +118,14 @@ def test_without_an_adapter_the_base_is_exported(tiny: BaseModel, tmp_path: Path
     assert metadata_of(done.gguf.path)["general.description"] == "tiny-qwen2"
 
 
+def test_an_export_that_fails_its_proof_leaves_nothing(tiny: BaseModel, tmp_path: Path) -> None:
+    other = shutil.copytree(tiny.weights, tmp_path / "other")
+    (other / "chat_template.jinja").write_text("{{ messages[1]['content'] }}")
+    with pytest.raises(ModelError, match=r"merged model 'What is a lifetime\?'"):  # the shortest of the prompts
+        Gguf(quantization="f16", proof_prompts=1).export(other, tiny, None, PROMPTS, tmp_path / "out", "wrong")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_weights_of_another_model_are_refused(tiny: BaseModel, merged: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="expected the same names and shapes"):
         Gguf().export(merged, tiny, None, PROMPTS, tmp_path, "wrong")
