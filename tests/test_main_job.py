@@ -139,7 +139,7 @@ def test_a_sweep_is_a_parent_with_children_and_pays_for_one_baseline(tmp_path: P
 
 
 def test_a_failing_job_says_failed_and_the_sweep_goes_on(tmp_path: Path) -> None:
-    done = sleepy(tmp_path, "-m", "experiment=smoke", "stages=[prove]", "sandbox.compile_memory_mb=512,4096")
+    done = sleepy(tmp_path, "-m", "experiment=smoke", "stages=[prove]", "sandbox.compile_memory_mb=64,4096")
     parent, broken, sound = runs(tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert (parent.info.status, broken.info.status, sound.info.status) == ("FAILED", "FAILED", "FINISHED")

@@ -43,7 +43,7 @@ class Sandbox:
     """Limits shared by all sandboxes.
 
     compile_cpu_seconds: CPU time of rustc for one program, in seconds (1 to 600).
-    compile_memory_mb: address space of rustc, in MiB (at least 512).
+    compile_memory_mb: address space of rustc, in MiB (at least 64).
     run_cpu_seconds: CPU time of the program under test, in seconds (1 to 600).
     run_memory_mb: address space of the program under test, in MiB (at least 64).
     processes: processes and threads the program under test may have (1 to 4096).
@@ -52,7 +52,7 @@ class Sandbox:
     """
 
     compile_cpu_seconds: int = ranged(10, at_least=1, at_most=600)
-    compile_memory_mb: int = ranged(4096, at_least=512)
+    compile_memory_mb: int = ranged(4096, at_least=64)
     run_cpu_seconds: int = ranged(2, at_least=1, at_most=600)
     run_memory_mb: int = ranged(1024, at_least=64)
     processes: int = ranged(64, at_least=1, at_most=4096)
