@@ -16,7 +16,7 @@ class Failures:
     probe: how many pairs, spread over the patterns, the baseline is asked (at least 1).
     """
 
-    probe: int = ranged(32, at_least=1)
+    probe: int = ranged(24, at_least=1)
 
     def compose(self, pairs: TaskSet, probed: Scores | None, seed: int) -> Mix:
         """See Data.compose."""

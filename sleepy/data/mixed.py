@@ -24,7 +24,7 @@ class Mixed:
     success: float = ranged(0.42, at_least=0)
     hard: float = ranged(0.14, at_least=0)
     examples: int = ranged(120, at_least=1)
-    probe: int = ranged(32, at_least=1)
+    probe: int = ranged(24, at_least=1)
 
     def problems(self) -> list[str]:
         """What the fields' own bounds cannot say."""

@@ -12,10 +12,10 @@ from sleepy.export._adapter import adapter_gguf
 from sleepy.export._files import Exported, gguf_file
 from sleepy.export._modelfile import modelfile
 from sleepy.export._prove import NOT_COMPARED, Proof, prove
+from sleepy.export._quantize import quantize_like
 from sleepy.export._write import write_f16
 from sleepy.merge._files import whole
 from sleepy.models._files import need_space
-from sleepy.models._llama import quantize
 from sleepy.schema import choice, ranged
 
 
@@ -23,7 +23,7 @@ from sleepy.schema import choice, ranged
 class Gguf:
     """Writes model-<quantization>.gguf and what goes with it.
 
-    quantization: how weights are stored, "q4_k_m" (4.8 bits a weight), "q8_0" (8.5) or "f16" (16).
+    quantization: how weights are stored, "q4_k_m" (about 5 bits a weight), "q8_0" (8.5) or "f16" (16).
     keep_f16: keep model-f16.gguf, which the quantised file is made from; to quantise it otherwise later.
     adapter: also write the adapter alone as adapter.gguf, for llama.cpp's --lora and Ollama's ADAPTER.
     modelfile: also write a Modelfile, for `ollama create`.
@@ -54,7 +54,7 @@ class Gguf:
             proof = self._proof(merged, partial, prompts)
         if final != f16:
             try:
-                quantize(f16, final, self.quantization)
+                quantize_like(base.gguf, f16, final, self.quantization)
             finally:
                 if not self.keep_f16:
                     f16.unlink()

@@ -28,7 +28,7 @@ class Train:
     checkpoint_every: steps between checkpoints, from which a killed run goes on (at least 1).
     """
 
-    steps: int = ranged(20, at_least=1)
+    steps: int = ranged(16, at_least=1)
     batch_size: int = ranged(4, at_least=1)
     grad_accum: int = ranged(1, at_least=1)
     lr: float = ranged(1e-4, above=0)

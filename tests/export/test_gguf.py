@@ -15,6 +15,7 @@ from sleepy.errors import EngineError, ModelError
 from sleepy.export._files import Exported
 from sleepy.export._header import read_header
 from sleepy.export._layout import places
+from sleepy.export._quantize import quantize
 from sleepy.export._write import write_f16
 from sleepy.export.gguf import Gguf
 from sleepy.merge._files import mapped
@@ -109,6 +110,34 @@ def test_the_folder_holds_what_was_asked_for(option: Gguf, files: set[str], tiny
     assert done.gguf.path.name == f"model-{option.quantization}.gguf"
     assert (done.adapter_gguf is not None, done.modelfile is not None) == (option.adapter, option.modelfile)
     assert metadata_of(done.gguf.path)["general.file_type"] == {"f16": 1, "q8_0": 7}[option.quantization]
+
+
+def test_matrices_are_quantised_as_the_base_has_them(tiny: BaseModel, tmp_path: Path) -> None:
+    q4_1, q5_0, q8_0 = 3, 6, 8
+    types = {"token_embd.weight": q5_0, "blk.0.ffn_up.weight": q4_1, "blk.1.attn_v.weight": q5_0}
+    like = tmp_path / "like.gguf"
+    quantize(tiny.gguf_f16, like, "q8_0", types)
+    found = read_header(like).tensors
+    assert {name: type_ for name, (shape, type_, _) in found.items() if len(shape) > 1 and type_ != q8_0} == types
+
+    base, option = replace(tiny, gguf=like), Gguf(quantization="q8_0", proof_prompts=0, modelfile=False)
+    done = option.export(tiny.weights, base, None, [], tmp_path / "same", "untouched")
+    again = read_header(done.gguf.path)
+    assert again.tensors == found
+    assert done.gguf.path.read_bytes()[again.data :] == like.read_bytes()[read_header(like).data :]
+
+    option = replace(option, quantization="q4_k_m")  # of another kind than the base: llama.cpp's own choice
+    other = read_header(option.export(tiny.weights, base, None, [], tmp_path / "other", "untouched").gguf.path)
+    own = tmp_path / "own.gguf"
+    quantize(tiny.gguf_f16, own, "q4_k_m", {})
+    assert other.tensors == read_header(own).tensors != found
+
+
+def test_what_llama_cpp_cannot_quantise_is_named(tiny: BaseModel, tmp_path: Path) -> None:
+    (tmp_path / "cut.gguf").write_bytes(tiny.gguf_f16.read_bytes()[:-5000])
+    with pytest.raises(ModelError, match=r"cut\.gguf: cannot be written as q8_0: .*(fail|bound|corrupt)"):
+        quantize(tmp_path / "cut.gguf", tmp_path / "out.gguf", "q8_0", {})
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_without_an_adapter_the_base_is_exported(tiny: BaseModel, tmp_path: Path) -> None:
