@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -280,7 +280,7 @@ class Job:
             return evaluate(served, tasks, self.chosen["engine"], self.chosen["repair"], self.checker, done)
 
     def _measured_once(self, stage: str, served: Served, tasks: TaskSet) -> Scores:
-        measure: Callable[[], Scores] = lambda: self._measure(stage, served, tasks)  # noqa: E731
+        measure = partial(self._measure, stage, served, tasks)
         scores, known = cached(
             self.cache / "baselines", served, tasks, self.chosen["engine"], self.chosen["repair"], self.checker, measure
         )

@@ -215,3 +215,15 @@ def test_what_was_merged_is_cleaned_up_and_the_base_never(tmp_path: Path) -> Non
     Merge().clean(merged, base)
     Merge().clean(base.weights, base)
     assert base.weights.exists() and not merged.exists()
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_cleaning_removes_what_merging_wrote_and_never_the_base(
+    keep: bool, base: BaseModel, adapter: Adapter, tmp_path: Path
+) -> None:
+    option = Merge(keep=keep)
+    merged = option.merge(adapter, base, tmp_path / "merged")
+    option.clean(merged, base)
+    assert merged.exists() == keep
+    option.clean(option.merge(None, base, tmp_path / "merged"), base)
+    assert (base.weights / "model.safetensors").is_file()
