@@ -260,7 +260,6 @@ def test_the_tree_keeps_the_rule(check: Callable[[Path], list[str]]) -> None:
     assert check(ROOT) == []
 
 
-@pytest.mark.skipif(not (ROOT / "run.py").exists(), reason="run.py is not there yet")
 @pytest.mark.parametrize("flag", [["--help"], ["--cfg", "job"]], ids=" ".join)
 def test_asking_run_py_is_light(flag: list[str]) -> None:
     run = "try: runpy.run_path('run.py', run_name='__main__')\nexcept SystemExit: pass"

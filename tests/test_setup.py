@@ -370,7 +370,6 @@ def test_ci_runs_the_readmes_test_command() -> None:
         assert "bash setup.sh && .venv/bin/python run.py" in readme.read_text()
 
 
-@pytest.mark.skipif(not (ROOT / "run.py").exists(), reason="run.py is not there yet")
 def test_the_installed_command_finds_its_config_from_anywhere(tmp_path: Path) -> None:
     code = "import sys; sys.argv[0] = 'sleepy'; from run import main; main()"
     done = subprocess.run(
@@ -381,7 +380,6 @@ def test_the_installed_command_finds_its_config_from_anywhere(tmp_path: Path) ->
     assert "algo" in yaml.safe_load(done.stdout)
 
 
-@pytest.mark.skipif(not (ROOT / "run.py").exists(), reason="run.py is not there yet")
 def test_the_algorithm_of_contributing_works_with_its_two_files_alone(tmp_path: Path) -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     blocks = re.findall(r"`((?:sleepy|conf)/[\w/.]+)`:\n\n```\w+\n(.*?)```", text, re.DOTALL)
