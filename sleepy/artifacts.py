@@ -22,6 +22,10 @@ def digest_of_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+ToCheck = tuple[str, tuple[str, ...], str, str]
+"""What a sandbox judges: a program, test blocks, edition, and a lint of Clippy that counts as an error, or ""."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """A koan or a training pair: a broken Rust program, and how a repair of it is judged.
@@ -44,6 +48,20 @@ class Task:
     tests: tuple[str, ...]
     skeleton: str = ""
     message: str = ""
+
+    @property
+    def lint(self) -> str:
+        """The lint of Clippy that the broken program is about, if its code is one."""
+        return self.code if self.code.startswith("clippy::") else ""
+
+    @property
+    def broken_job(self) -> ToCheck:
+        """What a sandbox compiles to see the broken program fail."""
+        return self.broken, (), self.edition, self.lint
+
+    def repaired_job(self, program: str) -> ToCheck:
+        """What a sandbox compiles and runs to judge `program` as a repair."""
+        return program, self.tests, self.edition, self.lint
 
 
 @dataclass(frozen=True)

@@ -267,7 +267,7 @@ class Job:
             self.chosen["algo"].forget(self.place)
 
     def _examples(self, tasks: tuple[Task, ...]) -> list[Example]:
-        broken: list[Check] = self.checker.check_all([(t.broken, (), t.edition) for t in tasks])
+        broken: list[Check] = self.checker.check_all([t.broken_job for t in tasks])
         repair = self.chosen["repair"]
         return [Example(repair.first(t, b), repair.answer(t.fix)) for t, b in zip(tasks, broken, strict=True)]
 

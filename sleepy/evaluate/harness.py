@@ -27,7 +27,7 @@ def evaluate(
     """Scores of `served` on every task. `done` is called after each completion. EngineError and SandboxError go
     through: what is broken is never scored."""
     start = time.perf_counter()
-    broken = checker.check_all([(t.broken, (), t.edition) for t in tasks])
+    broken = checker.check_all([t.broken_job for t in tasks])
     attempts: list[list[Attempt]] = [[] for _ in tasks.tasks]
     prompts: dict[int, Prompt] = {i: repair.first(t, b) for i, (t, b) in enumerate(zip(tasks, broken, strict=True))}
     with engine.open(served) as session:
@@ -58,7 +58,7 @@ def _try(
 ) -> list[Attempt]:
     completions = session.generate(prompts, done)
     programs = [repair.program(c.text) for c in completions]
-    checks: list[Check] = checker.check_all([(p, t.tests, t.edition) for p, t in zip(programs, tasks, strict=True)])
+    checks: list[Check] = checker.check_all([t.repaired_job(p) for p, t in zip(programs, tasks, strict=True)])
     return [
         Attempt(c.text, program, check.stage, check.codes, c.prompt_tokens, c.completion_tokens, c.seconds)
         for c, program, check in zip(completions, programs, checks, strict=True)

@@ -60,6 +60,19 @@ def _ask(argv: list[str]) -> str:
     return done.stdout.strip()
 
 
+def clippy(lint: str) -> tuple[str, ...]:
+    """The compiler that reports `lint`, and the flags that make it an error and leave all other lints of Clippy out.
+
+    Raises SandboxError when this toolchain has no Clippy.
+    """
+    driver = toolchain().sysroot / "bin" / "clippy-driver"
+    if not driver.is_file():
+        raise SandboxError(
+            f"{driver} is missing, and pairs about {lint} need it. Run `rustup component add clippy` or `bash setup.sh`"
+        )
+    return (str(driver), "--sysroot", str(toolchain().sysroot), "-Aclippy::all", f"-D{lint}")
+
+
 def with_tests(program: str, tests: tuple[str, ...]) -> tuple[str, str, list[str]]:
     """The program with its hidden tests at the end: (source, path of the test, the evidence it must print).
 

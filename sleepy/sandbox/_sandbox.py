@@ -5,16 +5,17 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sleepy.artifacts import Check, digest_of
+from sleepy.artifacts import Check, ToCheck, digest_of
 from sleepy.errors import SandboxError
 from sleepy.sandbox._cache import VerdictCache
 from sleepy.sandbox._process import Finished, run_limited
-from sleepy.sandbox._rustc import FLAGS, parse_diagnostics, toolchain, with_tests
+from sleepy.sandbox._rustc import FLAGS, clippy, parse_diagnostics, toolchain, with_tests
 from sleepy.schema import ranged
 
 _CHECK_VERSION = 2  # raise it when the meaning of a verdict changes
@@ -93,26 +94,35 @@ class Checker:
         self.cache = cache
         self.identity = digest_of([_CHECK_VERSION, type(sandbox).__name__, asdict(sandbox), FLAGS, toolchain().version])
 
-    def check(self, program: str, tests: tuple[str, ...], edition: str) -> Check:
+    def check(self, program: str, tests: tuple[str, ...], edition: str, lint: str = "") -> Check:
         """Compile `program` as a library crate (a `main` is allowed and ignored), then build and run its tests.
 
-        Without tests a program that compiles has passed. Verdicts that hang on the machine's load are not cached.
+        Without tests a program that compiles has passed. A `lint` of Clippy counts as an error of the compiler.
+        Verdicts that hang on the machine's load are not cached.
         """
-        key = digest_of([self.identity, program, tests, edition])
-        known = self.cache.get(key)
+        known = self.known((program, tests, edition, lint))
         if known is not None:
             return known
-        check = self.build_and_run(program, tests, edition)
-        if not check.detail.startswith("wall clock"):
-            self.cache.put(key, check)
+        check = self.build_and_run(program, tests, edition, lint)
+        self.learn((program, tests, edition, lint), check)
         return check
 
-    def check_all(
-        self, jobs: Sequence[tuple[str, tuple[str, ...], str]], done: Callable[[], object] = lambda: None
-    ) -> list[Check]:
-        """`check` for each (program, tests, edition), on all cores, in order; `done` is called after each."""
+    def known(self, job: ToCheck) -> Check | None:
+        """The cached verdict on a job, if any."""
+        return self.cache.get(self._key(job))
 
-        def one(job: tuple[str, tuple[str, ...], str]) -> Check:
+    def learn(self, job: ToCheck, check: Check) -> None:
+        """Cache a verdict, unless it hangs on the machine's load."""
+        if not check.detail.startswith("wall clock"):
+            self.cache.put(self._key(job), check)
+
+    def _key(self, job: ToCheck) -> str:
+        return digest_of([self.identity, *(job if job[3] else job[:3])])
+
+    def check_all(self, jobs: Sequence[ToCheck], done: Callable[[], object] = lambda: None) -> list[Check]:
+        """`check` for each (program, tests, edition, lint), on all cores, in order; `done` is called after each."""
+
+        def one(job: ToCheck) -> Check:
             result = self.check(*job)
             done()
             return result
@@ -120,37 +130,42 @@ class Checker:
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             return list(pool.map(one, jobs))
 
-    def build_and_run(self, program: str, tests: tuple[str, ...], edition: str) -> Check:
+    def build_and_run(self, program: str, tests: tuple[str, ...], edition: str, lint: str = "") -> Check:
         """`check` without the cache."""
-        with tempfile.TemporaryDirectory(prefix="sleepy-") as name:
-            folder = Path(name)
-            folder.chmod(0o777)  # as root the sandbox writes as nobody
-            built = self._compile(program, edition, ["--crate-type=lib", "--emit=metadata"], folder)
-            failed = self._failed("compile", built)
+        with self.scratch() as folder:
+            failed = self._compile(program, edition, folder, lint)
             if failed or not tests:
                 return failed or Check("passed", "compiles; it has no tests")
             source, path, nonces = with_tests(program, tests)
-            built = self._compile(source, edition, ["--test"], folder)
-            failed = self._failed("test", built)
-            if failed:
-                return failed
-            binary = folder / "koan"
-            binary.chmod(0o111)
-            return self._judge(self._run(binary, path), nonces)
+            failed = self.build(source, edition, folder)
+            return failed or self.run(folder / "koan", path, nonces)
 
-    def _compile(self, source: str, edition: str, kind: list[str], folder: Path) -> Finished:
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for the compiler's output."""
+        with tempfile.TemporaryDirectory(prefix="sleepy-") as name:
+            folder = Path(name)
+            folder.chmod(0o777)  # as root the sandbox writes as nobody
+            yield folder
+
+    def _compile(self, program: str, edition: str, folder: Path, lint: str) -> Check | None:
+        """The verdict on a program that does not compile, or None. No code is generated."""
+        compiler = clippy(lint) if lint else (self.sandbox._compiler,)
+        argv = [*compiler, "--crate-type=lib", "--emit=metadata", "-o", "/out/koan.rmeta"]
+        return self._failed("compile", self._rustc(argv, edition, program, folder))
+
+    def build(self, source: str, edition: str, folder: Path) -> Check | None:
+        """Make the executable /koan in `folder` from a source with its tests; a verdict when that fails, else None."""
+        argv = [self.sandbox._compiler, "--test", "-o", "/out/koan"]
+        failed = self._failed("test", self._rustc(argv, edition, source, folder))
+        if failed is None:
+            (folder / "koan").chmod(0o111)
+        return failed
+
+    def _rustc(self, argv: list[str], edition: str, source: str, folder: Path) -> Finished:
         box = self.sandbox
         limits = Limits(box.compile_cpu_seconds, box.compile_memory_mb, 256, 512)
-        argv = [
-            box._compiler,
-            "--edition",
-            edition,
-            *FLAGS,
-            *kind,
-            "-o",
-            "/out/koan" if "--test" in kind else "/out/koan.rmeta",
-            "-",
-        ]
+        argv = [*argv, "--edition", edition, *FLAGS, "-"]
         done = self._start(
             box.command(argv, limits, writable=folder), 8 << 20, source.encode(), box.compile_cpu_seconds
         )
@@ -158,11 +173,13 @@ class Checker:
             raise SandboxError("the machine has no room for rustc's threads. End something and try again")
         return done
 
-    def _run(self, binary: Path, path: str) -> Finished:
+    def run(self, binary: Path, path: str, nonces: list[str]) -> Check:
+        """The verdict of the test `path` in a built executable."""
         box = self.sandbox
         limits = Limits(box.run_cpu_seconds, box.run_memory_mb, box.processes, box.file_mb)
         argv = ["/program", "--exact", path, "--nocapture", "--test-threads=1"]
-        return self._start(box.command(argv, limits, program=binary), box.output_kb << 10, b"", box.run_cpu_seconds)
+        done = self._start(box.command(argv, limits, program=binary), box.output_kb << 10, b"", box.run_cpu_seconds)
+        return self._judge(done, nonces)
 
     def _start(self, argv: list[str], output_bytes: int, stdin: bytes, cpu_seconds: int) -> Finished:
         done = run_limited(

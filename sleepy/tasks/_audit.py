@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sleepy.artifacts import Check, Task
 from sleepy.errors import DataError
 from sleepy.sandbox._sandbox import Checker
+from sleepy.sandbox._together import check_together
 from sleepy.tasks._cheats import cheats
 from sleepy.tasks._similar import fingerprint, nearest
 
@@ -37,8 +38,8 @@ class Audited:
 def prove(tasks: Sequence[Task], checker: Checker, done: Callable[[], object] = lambda: None) -> list[Finding]:
     """Every broken program fails with the code it claims, and every fix passes its tests. `done`: twice a task."""
     findings: list[Finding] = []
-    broken = checker.check_all([(t.broken, (), t.edition) for t in tasks], done)
-    fixed = checker.check_all([(t.fix, t.tests, t.edition) for t in tasks], done)
+    broken = checker.check_all([t.broken_job for t in tasks], done)
+    fixed = check_together(checker, [t.repaired_job(t.fix) for t in tasks], done)
     for task, b, f in zip(tasks, broken, fixed, strict=True):
         if b.compiles:
             findings.append(Finding(task.id, f"the broken program compiles, expected {task.code}"))
@@ -65,10 +66,10 @@ def audit(
     """`prove`, and: at least two test blocks, every cheat caught, no near-duplicate among `tasks` or in `others` (tasks
     that are trained on). Returns a row a task and everything that was found wrong. `done`: three times a task."""
     findings = prove(tasks, checker, done)
-    broken = checker.check_all([(t.broken, (), t.edition) for t in tasks])
+    broken = checker.check_all([t.broken_job for t in tasks])
     tried = [cheats(t, b) for t, b in zip(tasks, broken, strict=True)]
     jobs = [(t, name, text) for t, found in zip(tasks, tried, strict=True) for name, text in found.items()]
-    checks = checker.check_all([(text, t.tests, t.edition) for t, _, text in jobs])
+    checks = check_together(checker, [t.repaired_job(text) for t, _, text in jobs])
     for (task, name, _), check in zip(jobs, checks, strict=True):
         if check.passed:
             findings.append(Finding(task.id, f"its tests pass on a cheat: {name}"))

@@ -44,7 +44,7 @@ def test_checks_in_parallel_keep_their_order(tmp_path: Path) -> None:
     programs = [f"pub fn f() -> u32 {{ {n} }}" for n in range(6)]
     counted: list[int] = []
     checks = checker.check_all(
-        [(p, (f"assert_eq!(f(), {n % 2});",), "2021") for n, p in enumerate(programs)], lambda: counted.append(1)
+        [(p, (f"assert_eq!(f(), {n % 2});",), "2021", "") for n, p in enumerate(programs)], lambda: counted.append(1)
     )
     assert [c.passed for c in checks] == [True, True, False, False, False, False] and len(counted) == 6
 
