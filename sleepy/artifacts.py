@@ -167,6 +167,7 @@ class Prompt:
     """What an engine is asked: chat messages, the beginning of the answer, and where to stop.
 
     `copy_from` is text that the answer probably repeats (the broken program); engines may use it for speed only.
+    `adapter` names the one of `Served.adapters` that answers; "" is the model as it is.
     """
 
     messages: tuple[dict[str, str], ...]
@@ -174,16 +175,28 @@ class Prompt:
     stop: tuple[str, ...]
     copy_from: str = ""
     max_tokens: int = 512
+    adapter: str = ""
+
+
+@dataclass(frozen=True)
+class HotAdapter:
+    """An adapter that an engine puts on a loaded model: its name, its GGUF file and its PEFT folder."""
+
+    name: str
+    gguf: Path
+    folder: Path
 
 
 @dataclass(frozen=True)
 class Served:
-    """A model as an engine takes it: the GGUF file, the same weights as a Hugging Face folder, and their digest."""
+    """A model as an engine takes it: the GGUF file, the same weights as a Hugging Face folder, and a digest of all that
+    may answer. `adapters` are switched on by a prompt's word, without a merge."""
 
     name: str
     gguf: Path
     weights: Path
     digest: str
+    adapters: tuple[HotAdapter, ...] = ()
 
 
 @dataclass(frozen=True)
