@@ -1,4 +1,6 @@
-"""The training loop that every algorithm shares. An algorithm overrides `Algorithm.step` or `Algorithm.loss`."""
+"""The training loop that every algorithm shares. An algorithm overrides the methods of `Algorithm` in which it differs:
+what is learned (`material`), what trains (`adapt`), what it remembers (`begin`, `after_step`, `end`), the loss
+(`loss`, `gradient`) and the form of the result (`write`)."""
 
 from __future__ import annotations
 
@@ -11,36 +13,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from sleepy.algo import _checkpoint
-from sleepy.algo._batches import Batch, Example, collate, encode, schedule
+from sleepy.algo._batches import Batch, Example, encode, schedule
 from sleepy.algo._device import check_machine, load_base, pick_device
 from sleepy.algo._interrupt import deferred
+from sleepy.algo._trainer import MEMORY, NOTHING, Past, Tools, Trainer
 from sleepy.artifacts import Adapter, BaseModel
 from sleepy.errors import TrainingError
 from sleepy.lora.default import Lora
 from sleepy.progress import say
 from sleepy.train.default import Train
-
-
-@dataclass
-class Trainer:
-    """What an algorithm's methods see. `model` is PEFT's; `parameters` are those that train, by name."""
-
-    model: Any
-    optimizer: Any
-    parameters: dict[str, Any]
-    train: Train
-    device: str
-    step: int = 0
-
-    def nll(self, batch: Batch) -> Any:
-        """Negative log-likelihood of each answer token, shape (tokens,), in float32. The head sees the positions that
-        are learned and no others: it is a quarter of a small model's work."""
-        from torch.nn.functional import cross_entropy
-
-        inner = self.model.get_base_model()
-        hidden = inner.get_decoder()(input_ids=batch.ids, attention_mask=batch.mask).last_hidden_state
-        logits = inner.get_output_embeddings()(hidden[batch.learn])
-        return cross_entropy(logits.float(), batch.targets, reduction="none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,40 +42,48 @@ class Algorithm:
         folder: Path,
         place: Path,
         record: dict[str, Any],
+        past: Past = NOTHING,
+        tools: Tools | None = None,
         on_step: Callable[[int, float], object] = lambda step, loss: None,
     ) -> Adapter:
-        """Train an adapter on `examples` and write it to `folder` as PEFT does.
+        """Train an adapter on `examples`, after what is `past`, and write it to `folder` as PEFT does.
 
         `record` is everything that determines the result. `place` is the folder of its checkpoint: one that is there
         is gone on with. `on_step(step, loss)` is called after each step, also for those that a checkpoint brought.
         Raises TrainingError for a loss that is not finite and for want of memory.
         """
         import torch
+        from safetensors.torch import load_file
         from transformers import AutoTokenizer
 
         start = time.perf_counter()
         tokenizer = AutoTokenizer.from_pretrained(base.weights)
-        encoded, left_out = encode(examples, tokenizer, train.max_length)
-        if left_out:
-            say(f"{left_out} of {len(examples)} pairs are longer than train.max_length={train.max_length} and left out")
-        plan = schedule(encoded, train.batch_size, train.steps * train.grad_accum, seed)
         where = pick_device(device)
         try:
-            trainer = _trainer(base, lora, train, where, seed)
+            model = load_base(base, train, where)
+            chosen = self.material(examples, past, model, tokenizer, seed, tools)
+            encoded, left_out = encode(chosen, tokenizer, train.max_length)
+            if left_out:
+                limit = f"train.max_length={train.max_length}"
+                say(f"{left_out} of {len(chosen)} pairs are longer than {limit} and left out")
+            plan = schedule(encoded, train.batch_size, train.steps * train.grad_accum, seed)
+            trainer = self._trainer(model, tokenizer, lora, train, where, seed, past)
+            self.begin(trainer, past)
             losses = _resume(trainer, place)
             for step, loss in enumerate(losses):
                 on_step(step, loss)
-            pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
             with deferred() as interrupted:
                 for step in range(len(losses), train.steps):
                     rows = plan[step * train.grad_accum : (step + 1) * train.grad_accum]
-                    batches = [collate([encoded[i] for i in indices], pad, where) for indices in rows]
-                    losses.append(_step(self, trainer, batches, step, seed, place))
+                    batches = [trainer.batch([encoded[i] for i in indices]) for indices in rows]
+                    losses.append(_step(self, trainer, batches, step, place))
                     on_step(step, losses[-1])
                     if interrupted() or (step + 1) % train.checkpoint_every == 0 or step + 1 == train.steps:
                         _save(trainer, place, losses)
                     if interrupted():
                         raise KeyboardInterrupt
+            self.write(trainer, folder, base.name)
+            self.end(trainer, past, chosen, folder / MEMORY)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
                 raise
@@ -102,7 +91,8 @@ class Algorithm:
                 "out of memory. Lower train.batch_size (and raise train.grad_accum), train.max_length or "
                 f"lora.r, or set train.gradient_checkpointing=true ({error})"
             ) from error
-        digest = _write(trainer.model, base, folder, record)
+        (folder / "sleepy.json").write_text(json.dumps({"base": base.name, "base_digest": base.digest, **record}))
+        digest = _checkpoint.digest_of_tensors(load_file(folder / "adapter_model.safetensors"))
         trainable = sum(p.numel() for p in trainer.parameters.values())
         tokens = sum(len(encoded[i].ids) for indices in plan for i in indices)
         return Adapter(folder, digest, base.name, tuple(losses), time.perf_counter() - start, trainable, tokens)
@@ -111,9 +101,58 @@ class Algorithm:
         """Raises ConfigError for what this machine cannot do, before anything is fetched."""
         check_machine(train, device)
 
+    def material(
+        self, examples: Sequence[Example], past: Past, model: Any, tokenizer: Any, seed: int, tools: Tools | None
+    ) -> list[Example]:
+        """The examples that are learned: those of the mix. `model` is the base model, for those who ask it for more."""
+        return list(examples)
+
+    def adapt(self, model: Any, lora: Lora, past: Past) -> Any:
+        """`model` with what trains: an adapter, which goes on from the past's where there is one."""
+        wrapped = lora.wrap(model)
+        if past.adapter is not None:
+            from peft import load_peft_weights, set_peft_model_state_dict
+
+            set_peft_model_state_dict(wrapped, load_peft_weights(str(past.adapter), device="cpu"))
+        return wrapped
+
+    def begin(self, trainer: Trainer, past: Past) -> None:
+        """Before the first step: read what was remembered."""
+
+    def after_step(self, trainer: Trainer) -> None:
+        """After every optimiser step."""
+
+    def end(self, trainer: Trainer, past: Past, examples: Sequence[Example], memory: Path) -> None:
+        """After the last step: write to the folder `memory` what the next step of a stream should remember."""
+
+    def write(self, trainer: Trainer, folder: Path, base: str) -> None:
+        """The adapter as a PEFT folder; `base` is the base model's name."""
+        for config in trainer.model.peft_config.values():
+            config.base_model_name_or_path = base  # not this machine's cache folder
+        # "auto" would ask the hub for the base's config
+        trainer.model.save_pretrained(folder, save_embedding_layers=False)
+
     def forget(self, place: Path) -> None:
         """Remove the checkpoint of a run that has come to its end."""
         _checkpoint.drop(place)
+
+    def _trainer(
+        self, model: Any, tokenizer: Any, lora: Lora, train: Train, device: str, seed: int, past: Past
+    ) -> Trainer:
+        import torch
+
+        torch.manual_seed(seed)  # the adapter's first values
+        try:
+            model = self.adapt(model, lora, past)
+        except ValueError as error:
+            raise TrainingError(f"lora.target_modules: {error}") from error
+        if train.gradient_checkpointing:
+            model.enable_input_require_grads()
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.train()
+        parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        optimizer = torch.optim.AdamW(parameters.values(), lr=train.lr, weight_decay=train.weight_decay)
+        return Trainer(model, optimizer, parameters, train, device, seed, tokenizer)
 
     def loss(self, trainer: Trainer, batch: Batch) -> Any:
         """Summed loss of a batch; the loop divides by the step's number of answer tokens."""
@@ -130,28 +169,10 @@ class Algorithm:
         return total
 
 
-def _trainer(base: BaseModel, lora: Lora, train: Train, device: str, seed: int) -> Trainer:
+def _step(algorithm: Algorithm, trainer: Trainer, batches: Sequence[Batch], step: int, place: Path) -> float:
     import torch
 
-    model = load_base(base, train, device)
-    torch.manual_seed(seed)  # the adapter's first values
-    try:
-        model = lora.wrap(model)
-    except ValueError as error:
-        raise TrainingError(f"lora.target_modules: {error}") from error
-    if train.gradient_checkpointing:
-        model.enable_input_require_grads()
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    model.train()
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimizer = torch.optim.AdamW(parameters.values(), lr=train.lr, weight_decay=train.weight_decay)
-    return Trainer(model, optimizer, parameters, train, device)
-
-
-def _step(algorithm: Algorithm, trainer: Trainer, batches: Sequence[Batch], step: int, seed: int, place: Path) -> float:
-    import torch
-
-    torch.manual_seed(seed * 1_000_003 + step)  # dropout: a resumed run draws what an unbroken one draws
+    torch.manual_seed(trainer.seed * 1_000_003 + step)  # dropout: a resumed run draws what an unbroken one draws
     trainer.step = step
     loss = algorithm.gradient(trainer, batches)
     if not math.isfinite(loss):
@@ -164,12 +185,14 @@ def _step(algorithm: Algorithm, trainer: Trainer, batches: Sequence[Batch], step
         group["lr"] = trainer.train.rate(step)
     trainer.optimizer.step()
     trainer.optimizer.zero_grad(set_to_none=True)
+    algorithm.after_step(trainer)
     return loss
 
 
 def _save(trainer: Trainer, place: Path, losses: list[float]) -> None:
     parameters = {name: p.detach() for name, p in trainer.parameters.items()}
-    _checkpoint.save(place, {"losses": losses, "parameters": parameters, "optimizer": trainer.optimizer.state_dict()})
+    state = {"losses": losses, "parameters": parameters, "optimizer": trainer.optimizer.state_dict()}
+    _checkpoint.save(place, {**state, "kept": trainer.kept})
 
 
 def _resume(trainer: Trainer, place: Path) -> list[float]:
@@ -182,16 +205,7 @@ def _resume(trainer: Trainer, place: Path) -> list[float]:
         for name, p in trainer.parameters.items():
             p.copy_(state["parameters"][name])
     trainer.optimizer.load_state_dict(state["optimizer"])
+    trainer.kept = state["kept"]
     losses: list[float] = state["losses"]
     say(f"going on after step {len(losses)} from {place}")
     return losses
-
-
-def _write(model: Any, base: BaseModel, folder: Path, record: dict[str, Any]) -> str:
-    from safetensors.torch import load_file
-
-    for config in model.peft_config.values():
-        config.base_model_name_or_path = base.name  # not this machine's cache folder
-    model.save_pretrained(folder, save_embedding_layers=False)  # "auto" would ask the hub for the base's config
-    (folder / "sleepy.json").write_text(json.dumps({"base": base.name, "base_digest": base.digest, **record}, indent=1))
-    return _checkpoint.digest_of_tensors(load_file(folder / "adapter_model.safetensors"))

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 from sleepy.artifacts import Completion, Prompt, Served
+from sleepy.engines._adapters import LlamaAdapters
 from sleepy.engines._engine import cut
 from sleepy.engines._lookup import Lookup
 from sleepy.errors import EngineError
@@ -19,7 +20,7 @@ from sleepy.schema import ranged
 
 @dataclass(frozen=True, kw_only=True)
 class LlamaCpp:
-    """Greedy decoding with the common prefix of all prompts evaluated once.
+    """Greedy decoding, adapter by adapter, with the common prefix of an adapter's prompts evaluated once.
 
     context: tokens a prompt and its answer may have together (256 to 131072).
     threads: threads; 0 takes one a core (0 to 1024).
@@ -55,9 +56,11 @@ class LlamaCpp:
                 f"llama.cpp cannot load {model.gguf} ({error}): it may be truncated, or not a GGUF file. "
                 "Delete it and run the same command again"
             ) from error
+        adapters = LlamaAdapters(llama, model)
         try:
-            yield LlamaSession(llama, self)
+            yield LlamaSession(llama, self, adapters)
         finally:
+            adapters.close()
             llama.close()
 
     def identity(self) -> dict[str, object]:
@@ -67,13 +70,13 @@ class LlamaCpp:
 
 
 class LlamaSession:
-    """A loaded GGUF model. The context's memory holds the shared prefix from its start on."""
+    """A loaded GGUF model and its adapters. The context's memory holds the shared prefix from its start on."""
 
-    def __init__(self, llama: Any, options: LlamaCpp) -> None:
+    def __init__(self, llama: Any, options: LlamaCpp, adapters: LlamaAdapters) -> None:
         from llama_cpp import llama_chat_format
         from llama_cpp._internals import LlamaBatch
 
-        self._llama, self._options = llama, options
+        self._llama, self._options, self._adapters = llama, options, adapters
         self._batch = LlamaBatch(n_tokens=512, embd=0, n_seq_max=1, verbose=False)
         template = llama.metadata.get("tokenizer.chat_template")
         if template is None:
@@ -89,15 +92,21 @@ class LlamaSession:
     def generate(self, prompts: Sequence[Prompt], done: Callable[[], object] = lambda: None) -> list[Completion]:
         """See Session.generate."""
         encoded = [self._encode(p) for p in prompts]
-        shared = _common_prefix(encoded) if len(encoded) > 1 else 0
-        self._forget(0)
-        if shared:
-            self._decode(encoded[0][:shared], 0, 0)
-        out = []
-        for prompt, tokens in zip(prompts, encoded, strict=True):
-            out.append(self._complete(prompt, tokens, shared))
-            done()
-        return out
+        groups: dict[str, list[int]] = {}  # adapter -> places of its prompts, in order of first appearance
+        for i, prompt in enumerate(prompts):
+            groups.setdefault(prompt.adapter, []).append(i)
+        self._adapters.load(groups)
+        found: dict[int, Completion] = {}
+        for adapter, places in groups.items():
+            self._adapters.put_on(adapter)
+            self._forget(0)
+            shared = _common_prefix([encoded[i] for i in places]) if len(places) > 1 else 0
+            if shared:
+                self._decode(encoded[places[0]][:shared], 0, 0)
+            for i in places:
+                found[i] = self._complete(prompts[i], encoded[i], shared)
+                done()
+        return [found[i] for i in range(len(prompts))]
 
     def _encode(self, prompt: Prompt) -> list[int]:
         text = self._format(messages=list(prompt.messages)).prompt + prompt.prefill

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
 from sleepy.algo._device import pick_device, pick_dtype
 from sleepy.artifacts import Completion, Prompt, Served
+from sleepy.engines._adapters import check_fit, hot_adapter
 from sleepy.engines._engine import cut
 from sleepy.errors import EngineError
 from sleepy.schema import choice
@@ -38,7 +39,7 @@ class Transformers:
             tokenizer = AutoTokenizer.from_pretrained(model.weights)
         except (OSError, ValueError) as error:
             raise EngineError(f"transformers cannot load {model.weights}: {error}") from error
-        yield TransformersSession(loaded.to(device).eval(), tokenizer)
+        yield TransformersSession(loaded.to(device).eval(), tokenizer, model)
 
     def identity(self) -> dict[str, object]:
         """See Engine.identity."""
@@ -46,18 +47,56 @@ class Transformers:
 
 
 class TransformersSession:
-    """A loaded Hugging Face model."""
+    """A loaded Hugging Face model; PEFT puts adapters into its layers, each when it is first named."""
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        self._model, self._tokenizer = model, tokenizer
+    def __init__(self, model: Any, tokenizer: Any, served: Served) -> None:
+        self._model, self._tokenizer, self._served = model, tokenizer, served
+        self._weights = {name: tuple(weight.shape) for name, weight in model.named_parameters()}  # PEFT renames them
+        self._peft: Any = None
+        self._loaded: dict[str, str] = {}  # name -> PEFT's, which may not hold a dot, nor a part of a layer's name
 
     def generate(self, prompts: Sequence[Prompt], done: Callable[[], object] = lambda: None) -> list[Completion]:
         """See Session.generate."""
+        for name in dict.fromkeys(p.adapter for p in prompts):
+            if name and name not in self._loaded:
+                self._load(name)
         found = []
         for prompt in prompts:
-            found.append(self._complete(prompt))
+            with self._wearing(prompt.adapter):
+                found.append(self._complete(prompt))
             done()
         return found
+
+    def _load(self, name: str) -> None:
+        """Raises EngineError for an adapter that is unknown, missing, damaged, or of another base model."""
+        from peft import PeftModel
+        from safetensors import SafetensorError, safe_open
+
+        folder = hot_adapter(self._served, name).folder
+        path = folder / "adapter_model.safetensors"
+        if not (folder / "adapter_config.json").is_file() or not path.is_file():
+            raise EngineError(f"found no PEFT adapter in {folder} (adapter_config.json, {path.name}): train it again")
+        try:
+            with safe_open(path, "pt") as tensors:
+                shapes = {
+                    key.removeprefix("base_model.model."): tuple(tensors.get_slice(key).get_shape())
+                    for key in tensors.keys()  # noqa: SIM118
+                }
+            check_fit(path, shapes, (".lora_A.", ".lora_B.", "."), self._weights, self._served.name)
+            inner = f"hot{len(self._loaded)}"
+            if self._peft is None:
+                self._peft = PeftModel.from_pretrained(self._model, folder, adapter_name=inner)
+            else:
+                self._peft.load_adapter(folder, inner)
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise EngineError(f"PEFT cannot load {folder} ({error}): it may be truncated. Train it again") from error
+        self._loaded[name] = inner
+
+    def _wearing(self, name: str) -> AbstractContextManager[object]:
+        """While this is entered, the adapter `name` takes part, or none if it is ""."""
+        if name:
+            self._peft.set_adapter(self._loaded[name], inference_mode=True)
+        return self._peft.disable_adapter() if self._peft is not None and not name else nullcontext()
 
     def _complete(self, prompt: Prompt) -> Completion:
         import torch

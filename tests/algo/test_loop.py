@@ -106,7 +106,7 @@ def test_the_loss_is_that_of_transformers(smollm2: BaseModel) -> None:
         row[: e.start] = -100
         row[len(e.ids) :] = -100
     theirs = model(input_ids=batch.ids, attention_mask=batch.mask, labels=labels).loss
-    ours = Trainer(model, None, {}, Train(), "cpu").nll(batch)
+    ours = Trainer(model, None, {}, Train(), "cpu", 0, tokenizer).nll(batch)
     assert left_out == 0 and len(ours) == int((labels != -100).sum())
     assert float(ours.mean()) == pytest.approx(float(theirs), rel=1e-5)
     assert all(
