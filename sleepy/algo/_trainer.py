@@ -1,0 +1,78 @@
+"""What an algorithm's methods work with: the past, the tools, and the model in training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sleepy.algo._batches import Batch, Encoded, Example, collate, encode
+from sleepy.artifacts import Task
+from sleepy.sandbox._sandbox import Checker
+from sleepy.train.default import Train
+
+MEMORY = "memory"
+
+
+@dataclass(frozen=True)
+class Past:
+    """What came before: the examples of each earlier step, and the folder of the adapter as it is now (None: a fresh
+    one). What an algorithm remembers besides lies in that folder's `memory`. In a run without a stream the past is
+    one step: the pairs that the baseline passes."""
+
+    examples: tuple[tuple[Example, ...], ...] = ()
+    adapter: Path | None = None
+
+    @property
+    def memory(self) -> Path | None:
+        """The folder that the algorithm's `end` wrote in the last step, if any."""
+        folder = self.adapter and self.adapter / MEMORY
+        return folder if folder and folder.is_dir() else None
+
+
+NOTHING = Past()
+
+
+@dataclass(frozen=True)
+class Tools:
+    """For algorithms that make examples of their own: the compiler, and how a task is put to the model."""
+
+    checker: Checker
+    examples: Callable[[Sequence[Task]], list[Example]]
+
+
+@dataclass
+class Trainer:
+    """What an algorithm's methods see. `model` is PEFT's; `parameters` are those that train, by name. `kept` holds
+    tensors that a checkpoint must bring back besides them; `old` is for whatever `begin` prepares."""
+
+    model: Any
+    optimizer: Any
+    parameters: dict[str, Any]
+    train: Train
+    device: str
+    seed: int
+    tokenizer: Any
+    step: int = 0
+    kept: dict[str, Any] = field(default_factory=dict)
+    old: Any = None
+
+    def encode(self, examples: Sequence[Example]) -> list[Encoded]:
+        """Examples as tokens, without those that are too long."""
+        return encode(examples, self.tokenizer, self.train.max_length)[0]
+
+    def batch(self, rows: Sequence[Encoded]) -> Batch:
+        """Encoded examples as one batch on the device."""
+        pad = self.tokenizer.pad_token_id
+        return collate(rows, self.tokenizer.eos_token_id if pad is None else pad, self.device)
+
+    def nll(self, batch: Batch) -> Any:
+        """Negative log-likelihood of each answer token, shape (tokens,), in float32. The head sees the positions that
+        are learned and no others: it is a quarter of a small model's work."""
+        from torch.nn.functional import cross_entropy
+
+        inner = self.model.get_base_model()
+        hidden = inner.get_decoder()(input_ids=batch.ids, attention_mask=batch.mask).last_hidden_state
+        logits = inner.get_output_embeddings()(hidden[batch.learn])
+        return cross_entropy(logits.float(), batch.targets, reduction="none")
