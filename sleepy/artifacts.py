@@ -259,6 +259,17 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Course:
+    """How a stream went: its steps' names, the koans that belong to each step, the base model's scores on all of
+    them, and the scores after each step."""
+
+    steps: tuple[str, ...]
+    groups: tuple[tuple[str, ...], ...]
+    before: Scores
+    after: tuple[Scores, ...]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Two evaluations of the same tasks, paired task by task. `fixes` failed before and pass now."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +9,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sleepy.algo._batches import Example
-from sleepy.artifacts import (
-    Adapter,
-    BaseModel,
-    Check,
-    Comparison,
-    Mix,
-    Scores,
-    Served,
-    Task,
-    TaskSet,
-    Verdict,
-    digest_of,
-)
-from sleepy.data._pairs import load_pairs, sample
+from sleepy.artifacts import Adapter, BaseModel, Comparison, Course, Scores, Served, TaskSet, Verdict
+from sleepy.data._pairs import load_pairs
 from sleepy.errors import ConfigError
-from sleepy.evaluate.harness import cached, evaluate, write_scores
+from sleepy.evaluate.harness import write_scores
 from sleepy.evaluate.stats import compare
 from sleepy.progress import Stages, hush
 from sleepy.report._summary import RunSummary
 from sleepy.schema import options
+from sleepy.stream._learner import Learner
 from sleepy.tasks._audit import audit, require_proof
 from sleepy.tasks._page import write_audit
 from sleepy.track import _log
@@ -68,6 +54,7 @@ def run(config: DictConfig) -> None:
         "model": choices["model"],
         "tasks": choices["tasks"],
         "data": choices["data"],
+        "stream": choices["stream"],
     }
     if "fetch" in stages:
         hush()
@@ -98,8 +85,9 @@ class Job:
     pairs: TaskSet
     before: Scores
     after: Scores
-    mix: Mix | None = None
+    learner: Learner
     adapter: Adapter | None = None
+    course: Course | None = None
     merged: Path
     exported: Any
     comparison: Comparison
@@ -119,7 +107,6 @@ class Job:
         self.root = chosen["root"]
         self.cache = Path(self.root.cache).expanduser()
         self.stages = Stages()
-        self.place = Path()
 
     def fetch(self) -> None:
         """The model: brought once, mapped afterwards."""
@@ -128,7 +115,8 @@ class Job:
 
     def prove(self) -> None:
         """Koans, each proven by rustc; pairs are proven when they are drawn."""
-        self.tasks, self.pairs = self.chosen["tasks"].load(), load_pairs()
+        self.pairs = load_pairs()
+        self.tasks = self.chosen["stream"].exam(self.chosen["tasks"].load(), self.pairs, self.root.seed)
         self.checker = self.chosen["sandbox"].open(self.cache)
         with self.stages.stage("prove", 2 * len(self.tasks), "check") as done:
             require_proof(self.tasks.tasks, self.checker, done)
@@ -136,7 +124,8 @@ class Job:
 
     def audit(self) -> None:
         """The exam examined: cheats and near-duplicates too. Raises DataError when anything is found."""
-        self._prove_pairs(self.pairs.tasks)
+        with self.stages.stage("pairs", 2 * len(self.pairs), "check") as done:
+            require_proof(self.pairs.tasks, self.checker, done)
         with self.stages.stage("audit", 3 * len(self.tasks), "check") as done:
             rows, findings = audit(self.tasks.tasks, self.checker, self.pairs.tasks, done)
         page = write_audit(self.folder, self.tasks, rows, findings)
@@ -144,57 +133,19 @@ class Job:
 
     def baseline(self) -> None:
         """The untouched model on the koans; measured once for a model, task set, prompt and engine."""
-        served = Served(self.base.name, self.base.gguf, self.base.weights, self.base.digest)
-        self.before = self._measured_once("baseline", served, self.tasks)
+        self.learner = Learner(
+            self.chosen, self.root, self.choices["algo"], self.base, self.pairs, self.tasks, self.checker,
+            self.tracked, self.stages, self.folder,
+        )  # fmt: skip
+        self.before = self.learner.before = self.learner.measure(self.tasks, stage="baseline")
         _log.scores(self.tracked, self.before, "baseline")
 
     def train(self) -> None:
-        """A mix from what the baseline passes and fails, and an adapter from the mix."""
-        algorithm, data = self.chosen["algo"], self.chosen["data"]
-        if not algorithm.trains:
-            return
-        probed = None
-        if data.probe:
-            served = Served(self.base.name, self.base.gguf, self.base.weights, self.base.digest)
-            asked = sample(self.pairs, data.probe, self.root.seed)
-            self._prove_pairs(asked.tasks)
-            probed = self._measured_once("probe", served, asked)
-        self.mix = data.compose(self.pairs, probed, self.root.seed)
-        self._prove_pairs(tuple(dict.fromkeys(self.mix.examples)))
-        _log.mix(self.tracked, self.folder, self.mix)
-        examples = self._examples(self.mix.examples)
-        settings = self.chosen["train"]
-        record = {
-            "base": self.base.digest,
-            "algo": self.choices["algo"],
-            "algo_options": asdict(algorithm),
-            "lora": asdict(self.chosen["lora"]),
-            "train": asdict(settings),
-            "seed": self.root.seed,
-            "device": self.root.device,
-            "mix": self.mix.digest,
-            "prompt": self.chosen["repair"].identity(),
-        }
-        self.place = Path(self.root.checkpoints) / digest_of(record)[:16]
-        with self.stages.stage("train", settings.steps, "step") as done:
-
-            def on_step(step: int, loss: float) -> None:
-                done(loss=f"{loss:.3f}")
-                self.tracked.metrics({"train/loss": loss, "train/lr": settings.rate(step)}, step=step + 1)
-
-            self.adapter = algorithm.fit(
-                self.base,
-                examples,
-                lora=self.chosen["lora"],
-                train=settings,
-                device=self.root.device,
-                seed=self.root.seed,
-                folder=self.folder / "adapter",
-                place=self.place,
-                record=record,
-                on_step=on_step,
-            )
-        _log.adapter(self.tracked, self.adapter)
+        """Adapters from mixes, in the stream's order."""
+        if self.chosen["algo"].trains:
+            self.adapter, self.course = self.chosen["stream"].run(self.learner)
+            if self.course:
+                _log.course(self.tracked, self.folder, self.course)
 
     def merge(self) -> None:
         """The adapter added to the weights."""
@@ -204,7 +155,7 @@ class Job:
     def export(self) -> None:
         """Files to take away, and the proof that they say what the merged weights say."""
         with self.stages.stage("export", unit="model"):
-            prompts = [e.prompt for e in self._examples(self.tasks.tasks[:2])]
+            prompts = [e.prompt for e in self.learner.examples(self.tasks.tasks[:2])]
             self.exported = self.chosen["export"].export(
                 self.merged,
                 self.base,
@@ -219,7 +170,7 @@ class Job:
         """The exported model on the same koans."""
         name = f"{self.base.name}+{self.choices['algo']}"
         served = Served(name, self.exported.gguf.path, self.merged, self.exported.gguf.digest)
-        self.after = self._measure("evaluate", served, self.tasks)
+        self.after = self.learner.measure_export(served)
         write_scores(self.folder / "scores.json", self.after)
         self.chosen["merge"].clean(self.merged, self.base)
         _log.scores(self.tracked, self.after, "eval")
@@ -248,7 +199,7 @@ class Job:
                 after=self.after,
                 comparison=self.comparison,
                 verdict=self.verdict,
-                mix=self.mix,
+                mix=self.learner.mixed,
                 adapter=self.adapter,
                 gguf=self.exported.gguf,
                 proof=self.exported.proof,
@@ -263,28 +214,4 @@ class Job:
             for path in (files.page, *files.pictures):
                 self.tracked.artifact(path, "report")
         self.chosen["report"].show(summary, files)
-        if self.adapter is not None:
-            self.chosen["algo"].forget(self.place)
-
-    def _examples(self, tasks: tuple[Task, ...]) -> list[Example]:
-        broken: list[Check] = self.checker.check_all([t.broken_job for t in tasks])
-        repair = self.chosen["repair"]
-        return [Example(repair.first(t, b), repair.answer(t.fix)) for t, b in zip(tasks, broken, strict=True)]
-
-    def _prove_pairs(self, pairs: tuple[Task, ...]) -> None:
-        with self.stages.stage("pairs", 2 * len(pairs), "check") as done:
-            require_proof(pairs, self.checker, done)
-
-    def _measure(self, stage: str, served: Served, tasks: TaskSet) -> Scores:
-        with self.stages.stage(stage, len(tasks), "koan") as done:
-            return evaluate(served, tasks, self.chosen["engine"], self.chosen["repair"], self.checker, done)
-
-    def _measured_once(self, stage: str, served: Served, tasks: TaskSet) -> Scores:
-        measure = partial(self._measure, stage, served, tasks)
-        scores, known = cached(
-            self.cache / "baselines", served, tasks, self.chosen["engine"], self.chosen["repair"], self.checker, measure
-        )
-        if known:
-            with self.stages.stage(stage, len(tasks), "koan"):
-                pass
-        return scores
+        self.learner.forget()

@@ -85,6 +85,7 @@ class Root:
     lora: Any = MISSING
     train: Any = MISSING
     algo: Any = MISSING
+    stream: Any = MISSING
     merge: Any = MISSING
     export: Any = MISSING
     engine: Any = MISSING

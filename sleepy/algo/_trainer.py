@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sleepy.algo._batches import Batch, Encoded, Example, collate, encode
-from sleepy.artifacts import Task
+from sleepy.artifacts import Task, digest_of, digest_of_file
 from sleepy.sandbox._sandbox import Checker
 from sleepy.train.default import Train
 
@@ -29,6 +29,15 @@ class Past:
         """The folder that the algorithm's `end` wrote in the last step, if any."""
         folder = self.adapter and self.adapter / MEMORY
         return folder if folder and folder.is_dir() else None
+
+    def identity(self) -> dict[str, object]:
+        """All of it that may change what comes next; part of the key of a checkpoint."""
+        files = sorted(p for p in self.adapter.rglob("*") if p.is_file()) if self.adapter else []
+        known = {"adapter_model.safetensors", "adapter_config.json"}
+        return {
+            "examples": [digest_of([e.answer for e in step]) for step in self.examples],
+            "files": [digest_of_file(p) for p in files if p.name in known or p.parent.name == MEMORY],
+        }
 
 
 NOTHING = Past()

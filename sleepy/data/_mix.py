@@ -29,15 +29,22 @@ def outcomes(pairs: TaskSet, probed: Scores) -> tuple[list[Task], list[Task]]:
     return ([t for t in pairs if passed.get(t.id) is True], [t for t in pairs if passed.get(t.id) is False])
 
 
-def draw(pools: Mapping[str, Sequence[Task]], weights: Mapping[str, float], total: int, seed: int) -> Mix:
+def draw(
+    pools: Mapping[str, Sequence[Task]],
+    weights: Mapping[str, float],
+    total: int,
+    seed: int,
+    fixed: Mapping[str, int] | None = None,
+) -> Mix:
     """`total` examples, shared among the parts by weight (largest remainder; a part without any pair leaves its share
-    to the others). A pool is used up before anything in it is drawn again: small pools give copies. Raises
-    TrainingError when every part with a weight is empty."""
-    shares = {name: weight for name, weight in weights.items() if weight > 0 and pools[name]}
-    if not shares:
+    to the others), but for parts whose number is `fixed`. A pool is used up before anything in it is drawn again:
+    small pools give copies. Raises TrainingError when every part with a weight is empty."""
+    given = {name: count for name, count in (fixed or {}).items() if pools[name]}
+    shares = {name: weight for name, weight in weights.items() if weight > 0 and pools[name] and name not in given}
+    if not shares and not given:
         empty = ", ".join(name for name, weight in weights.items() if weight > 0)
         raise TrainingError(f"nothing to train on: no pair in {empty}. Raise data.probe, or choose another data option")
-    counts = _apportion(shares, total)
+    counts = {**given, **_apportion(shares, max(0, total - sum(given.values())))}
     rng = random.Random(seed)
     drawn: list[Task] = []
     for name in sorted(counts):
@@ -53,7 +60,7 @@ def draw(pools: Mapping[str, Sequence[Task]], weights: Mapping[str, float], tota
 
 def _apportion(shares: Mapping[str, float], total: int) -> dict[str, int]:
     """Whole numbers that add up to `total`, in proportion to `shares` (largest remainder)."""
-    whole = sum(shares.values())
+    whole = sum(shares.values()) or 1.0
     exact = {name: total * share / whole for name, share in shares.items()}
     counts = {name: int(value) for name, value in exact.items()}
     rest = sorted(exact, key=lambda name: (counts[name] - exact[name], name))

@@ -16,6 +16,7 @@ class Mixed:
     replay: weight of pairs drawn from all of them, whatever the baseline makes of them (at least 0).
     success: weight of pairs that the baseline passes (at least 0).
     hard: weight of pairs that the baseline fails; few of them are drawn several times (at least 0).
+    copies: how often each pair that the baseline fails is drawn, instead of by weight; 0 goes by weight (at least 0).
     examples: examples in the mix (at least 1).
     probe: how many pairs, spread over the patterns, the baseline is asked (at least 1).
     """
@@ -23,6 +24,7 @@ class Mixed:
     replay: float = ranged(0.44, at_least=0)
     success: float = ranged(0.42, at_least=0)
     hard: float = ranged(0.14, at_least=0)
+    copies: int = ranged(0, at_least=0)
     examples: int = ranged(120, at_least=1)
     probe: int = ranged(24, at_least=1)
 
@@ -38,4 +40,5 @@ class Mixed:
         """See Data.compose."""
         passed, failed = outcomes(pairs, probed) if probed else ([], [])
         pools = {"replay": pairs.tasks, "success": passed, "hard": failed}
-        return draw(pools, {"replay": self.replay, "success": self.success, "hard": self.hard}, self.examples, seed)
+        weights = {"replay": self.replay, "success": self.success, "hard": self.hard}
+        return draw(pools, weights, self.examples, seed, {"hard": self.copies * len(failed)} if self.copies else {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from sleepy.artifacts import Attempt, Check, Prompt, Result, Scores, Served, Task, TaskSet, digest_of
@@ -23,9 +23,10 @@ def evaluate(
     repair: Strategy,
     checker: Checker,
     done: Callable[[], object] = lambda: None,
+    adapter: str = "",
 ) -> Scores:
-    """Scores of `served` on every task. `done` is called after each completion. EngineError and SandboxError go
-    through: what is broken is never scored."""
+    """Scores of `served` on every task, by its adapter of that name if one is given. `done` is called after each
+    completion. EngineError and SandboxError go through: what is broken is never scored."""
     start = time.perf_counter()
     broken = checker.check_all([t.broken_job for t in tasks])
     attempts: list[list[Attempt]] = [[] for _ in tasks.tasks]
@@ -33,13 +34,12 @@ def evaluate(
     with engine.open(served) as session:
         while prompts:
             chosen = [tasks.tasks[i] for i in prompts]
-            for i, attempt in zip(
-                prompts, _try(session, chosen, list(prompts.values()), repair, checker, done), strict=True
-            ):
+            asked = [replace(p, adapter=adapter) for p in prompts.values()]
+            for i, attempt in zip(prompts, _try(session, chosen, asked, repair, checker, done), strict=True):
                 attempts[i].append(attempt)
             failed = [i for i in prompts if attempts[i][-1].stage != "passed"]
-            asked = {i: repair.again(tasks.tasks[i], attempts[i]) for i in failed}
-            prompts = {i: p for i, p in asked.items() if p is not None}
+            again = {i: repair.again(tasks.tasks[i], attempts[i]) for i in failed}
+            prompts = {i: p for i, p in again.items() if p is not None}
     results = tuple(
         Result(t.id, t.family, t.pattern, t.level, a[-1].stage == "passed", tuple(a))
         for t, a in zip(tasks, attempts, strict=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sleepy.artifacts import Adapter, Comparison, Mix, Scores, TaskSet, Verdict, write_jsonl
+from sleepy.artifacts import Adapter, Comparison, Course, Mix, Scores, TaskSet, Verdict, write_jsonl
+from sleepy.evaluate.continual import continual
 from sleepy.evaluate.metrics import summary
 from sleepy.track._record import record
 from sleepy.track._run import Run
@@ -54,6 +57,23 @@ def adapter(run: Run, trained: Adapter) -> None:
     run.metrics(
         {"train/seconds": trained.seconds, "train/parameters": trained.trainable, "train/tokens": trained.tokens}
     )
+
+
+def course(run: Run, folder: Path, went: Course) -> None:
+    """The figures of a stream in the end and after each step, and a row for each koan and step."""
+    figures = continual(went)
+    run.metrics({f"stream/{name}": value for name, value in figures.summary().items()})
+    for step, row in enumerate(figures.matrix):
+        run.metrics({f"stream/task/{name}": rate for name, rate in zip(went.steps, row, strict=True)}, step=step + 1)
+    path = folder / "stream.json"
+    path.write_text(json.dumps({"steps": went.steps, **asdict(figures)}, indent=1), encoding="utf-8")
+    run.artifact(path, "stream")
+    outcomes = [went.before, *went.after]
+    rows = [
+        {"koan": r.task, **{f"after {i}": scores.results[k].passed for i, scores in enumerate(outcomes)}}
+        for k, r in enumerate(went.before.results)
+    ]
+    run.table(rows, "stream")
 
 
 def export(run: Run, exported: Any) -> None:

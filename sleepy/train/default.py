@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sleepy.schema import choice, ranged
 
@@ -13,6 +13,7 @@ class Train:
     """AdamW with warm-up and decay.
 
     steps: optimiser steps (at least 1).
+    epochs: passes over the mix, instead of `steps`; 0 goes by steps (at least 0).
     batch_size: pairs in one forward pass (at least 1).
     grad_accum: forward passes to a step (at least 1).
     lr: peak learning rate (above 0).
@@ -29,6 +30,7 @@ class Train:
     """
 
     steps: int = ranged(16, at_least=1)
+    epochs: float = ranged(0.0, at_least=0)
     batch_size: int = ranged(4, at_least=1)
     grad_accum: int = ranged(1, at_least=1)
     lr: float = ranged(1e-4, above=0)
@@ -42,6 +44,12 @@ class Train:
     attention: str = choice("auto", "sdpa", "eager", "flash_attention_2")
     gradient_checkpointing: bool = False
     checkpoint_every: int = ranged(10, at_least=1)
+
+    def on(self, examples: int) -> Train:
+        """These settings with `epochs` over so many examples turned into steps."""
+        if not self.epochs:
+            return self
+        return replace(self, epochs=0.0, steps=math.ceil(self.epochs * examples / (self.batch_size * self.grad_accum)))
 
     def rate(self, step: int) -> float:
         """The learning rate of step `step`, counted from 0: linear warm-up to `lr`, then the decay."""

@@ -14,7 +14,11 @@ from sleepy.data._pairs import sample
 from sleepy.data.all import All
 from sleepy.data.failures import Failures
 from sleepy.data.mixed import Mixed
-from sleepy.errors import TrainingError
+from sleepy.data.pattern import Pattern
+from sleepy.data.replay import Replay
+from sleepy.data.targeted import Targeted
+from sleepy.errors import DataError, TrainingError
+from sleepy.train.default import Train
 
 
 def pairs(koan: Task, size: int = 20) -> TaskSet:
@@ -46,6 +50,47 @@ def test_mixed_keeps_its_proportions_and_copies_the_few_hard_ones(koan: Task) ->
     mix = Mixed(examples=100).compose(tasks, probed(tasks, passed), seed=0)
     assert mix.parts == {"replay": 44, "success": 42, "hard": 14} and len(mix.examples) == 100
     assert min([t.id for t in mix.examples].count(t.id) for t in tasks.tasks[18:]) >= 7
+
+
+def test_hard_pairs_are_copied_as_often_as_asked(koan: Task) -> None:
+    tasks = pairs(koan)
+    scores = probed(tasks, {t.id for t in tasks.tasks[:18]})
+    mix = Mixed(examples=30, copies=3).compose(tasks, scores, seed=0)
+    assert mix.parts["hard"] == 6 and len(mix.examples) == 30 and mix.parts["replay"] + mix.parts["success"] == 24
+    assert all([t.id for t in mix.examples].count(t.id) >= 3 for t in tasks.tasks[18:])
+
+
+def test_targeted_takes_whole_patterns_that_the_baseline_fails(koan: Task) -> None:
+    tasks = pairs(koan)
+    asked = sample(tasks, 8, seed=0)
+    weak = asked.tasks[0].pattern
+    mix = Targeted().compose(tasks, probed(asked, {t.id for t in asked if t.pattern != weak}), seed=0)
+    assert {t.id for t in mix.examples} == {t.id for t in tasks if t.pattern == weak}
+    half = {t.id for t in asked if t.pattern != weak} | {next(t.id for t in asked if t.pattern == weak)}
+    assert len(Targeted(failing=0.5).compose(tasks, probed(asked, half), seed=0).examples) == 5
+    with pytest.raises(TrainingError, match="no pair in targeted"):
+        Targeted(failing=0.6).compose(tasks, probed(asked, half), seed=0)
+
+
+def test_replay_is_even_over_the_patterns(koan: Task) -> None:
+    mix = Replay(examples=12).compose(pairs(koan), None, seed=0)
+    counts = [[t.pattern for t in mix.examples].count(f"pattern{i}") for i in range(4)]
+    assert counts == [3, 3, 3, 3] and mix.parts == {"replay": 12}
+
+
+def test_pattern_takes_its_own_and_names_the_nearest_of_an_unknown_one(koan: Task) -> None:
+    tasks = pairs(koan)
+    assert {t.pattern for t in Pattern(patterns=["pattern2"]).compose(tasks, None, 0).examples} == {"pattern2"}
+    with pytest.raises(DataError, match="found patern2, .* nearest: pattern"):
+        Pattern(patterns=["patern2"]).compose(tasks, None, 0)
+    assert "expected names" in Pattern().problems()[0]
+
+
+@given(st.floats(0.1, 4), st.integers(1, 200), st.integers(1, 8), st.integers(1, 4))
+def test_epochs_are_as_many_steps_as_it_takes(epochs: float, examples: int, batch: int, accum: int) -> None:
+    train = Train(epochs=epochs, batch_size=batch, grad_accum=accum).on(examples)
+    assert (train.steps - 1) * batch * accum < epochs * examples <= train.steps * batch * accum
+    assert train.epochs == 0 and Train(steps=7).on(examples).steps == 7
 
 
 def test_an_empty_part_leaves_its_share_to_the_others(koan: Task) -> None:

@@ -1,0 +1,33 @@
+"""Rehearsal alone: what keeps a model where it is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from sleepy.artifacts import Mix, Scores, Task, TaskSet
+from sleepy.data._mix import draw
+from sleepy.schema import ranged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """A buffer drawn evenly over the patterns, whatever the baseline makes of them.
+
+    examples: examples in the mix (at least 1).
+    """
+
+    examples: int = ranged(120, at_least=1)
+
+    @property
+    def probe(self) -> int:
+        """The baseline is not asked."""
+        return 0
+
+    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int) -> Mix:
+        """See Data.compose."""
+        pools: dict[str, list[Task]] = defaultdict(list)
+        for task in pairs:
+            pools[task.pattern].append(task)
+        mix = draw(pools, dict.fromkeys(pools, 1.0), self.examples, seed)
+        return Mix(mix.examples, {"replay": len(mix.examples)})

@@ -1,0 +1,1 @@
+"""The order in which a learner meets what it learns."""

@@ -1,0 +1,152 @@
+"""What a run does again and again, whatever the stream: mix, train, measure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sleepy.algo._batches import Example
+from sleepy.algo._trainer import NOTHING, Past, Tools
+from sleepy.artifacts import Adapter, BaseModel, HotAdapter, Mix, Scores, Served, Task, TaskSet, digest_of
+from sleepy.data._mix import outcomes
+from sleepy.data._pairs import sample
+from sleepy.evaluate.harness import cached, evaluate
+from sleepy.export._adapter import adapter_gguf
+from sleepy.progress import Stages
+from sleepy.sandbox._sandbox import Checker
+from sleepy.schema import Root
+from sleepy.tasks._audit import require_proof
+from sleepy.track import _log
+from sleepy.track._run import Run
+from sleepy.train.default import Train
+
+
+@dataclass
+class Learner:
+    """The base model with everything that trains and measures it. `options` are the run's, by group; `algorithm` is
+    the name of the choice; `exam` is what results are measured on, `before` the base model's scores there."""
+
+    options: dict[str, Any]
+    root: Root
+    algorithm: str
+    base: BaseModel
+    pairs: TaskSet
+    exam: TaskSet
+    checker: Checker
+    tracked: Run
+    stages: Stages
+    folder: Path
+    before: Scores | None = None
+    mixed: Mix | None = None
+    places: list[Path] = field(default_factory=list)
+    trained: int = 0
+
+    @property
+    def cache(self) -> Path:
+        """Folder of models and of what was measured once."""
+        return Path(self.root.cache).expanduser()
+
+    def prove(self, pairs: Sequence[Task]) -> None:
+        """Raises DataError for pairs that are not what they claim to be."""
+        with self.stages.stage("pairs", 2 * len(pairs), "check") as done:
+            require_proof(pairs, self.checker, done)
+
+    def examples(self, tasks: Sequence[Task]) -> list[Example]:
+        """Tasks as the model sees them in training."""
+        repair = self.options["repair"]
+        broken = self.checker.check_all([t.broken_job for t in tasks])
+        return [Example(repair.first(t, b), repair.answer(t.fix), t) for t, b in zip(tasks, broken, strict=True)]
+
+    def mix(self, pairs: TaskSet, seed: int, adapter: Adapter | None = None) -> tuple[Mix, list[Task]]:
+        """A mix from `pairs`, and the pairs among those asked that the model (with `adapter`) passes already."""
+        data, probed = self.options["data"], None
+        if data.probe:
+            asked = sample(pairs, data.probe, seed)
+            self.prove(asked.tasks)
+            probed = self.measure(asked, adapter, "probe")
+        mix = data.compose(pairs, probed, seed)
+        self.prove(tuple(dict.fromkeys(mix.examples)))
+        self.mixed = mix
+        return mix, outcomes(pairs, probed)[0] if probed else []
+
+    def learn(self, mix: Mix, past: Past = NOTHING, *, name: str = "", train: Train | None = None) -> Adapter:
+        """An adapter trained on `mix` after `past`, under `name` in the run's folder. What determines the result
+        names its checkpoint, so a killed run goes on where it was."""
+        settings = (train or self.options["train"]).on(len(mix.examples))
+        algorithm, folder = self.options["algo"], self.folder / "adapter" / name
+        record = {
+            "base": self.base.digest,
+            "algo": self.algorithm,
+            "algo_options": asdict(algorithm),
+            "lora": asdict(self.options["lora"]),
+            "train": asdict(settings),
+            "seed": self.root.seed,
+            "device": self.root.device,
+            "mix": mix.digest,
+            "prompt": self.options["repair"].identity(),
+            "past": past.identity(),
+        }
+        place = Path(self.root.checkpoints) / digest_of(record)[:16]
+        self.places.append(place)
+        _log.mix(self.tracked, folder, mix)
+        with self.stages.stage("train", settings.steps, "step") as done:
+
+            def on_step(step: int, loss: float) -> None:
+                done(loss=f"{loss:.3f}")
+                figures = {"train/loss": loss, "train/lr": settings.rate(step)}
+                self.tracked.metrics(figures, step=self.trained + step + 1)
+
+            adapter: Adapter = algorithm.fit(
+                self.base,
+                self.examples(mix.examples),
+                lora=self.options["lora"],
+                train=settings,
+                device=self.root.device,
+                seed=self.root.seed,
+                folder=folder,
+                place=place,
+                record=record,
+                past=past,
+                tools=Tools(self.checker, self.examples),
+                on_step=on_step,
+            )
+        self.trained += settings.steps
+        _log.adapter(self.tracked, adapter)
+        return adapter
+
+    def measure(self, tasks: TaskSet, adapter: Adapter | None = None, stage: str = "evaluate") -> Scores:
+        """Scores of the base model, or of it with `adapter` on (without a merge). Measured once for each model, task
+        set, prompt and engine, whichever run asks."""
+        name, hot = "", tuple[HotAdapter, ...]()
+        digest = self.base.digest
+        if adapter is not None:
+            name = adapter.digest[:16]
+            path = self.folder / "hot" / f"{name}.gguf"
+            if not path.is_file():
+                adapter_gguf(adapter, self.base, path, name)
+            hot, digest = (HotAdapter(name, path, adapter.folder),), digest_of([self.base.digest, adapter.digest])
+        served = Served(self.base.name, self.base.gguf, self.base.weights, digest, hot)
+        engine, repair = self.options["engine"], self.options["repair"]
+        measure = partial(self._measure, stage, served, tasks, name)
+        scores, known = cached(self.cache / "baselines", served, tasks, engine, repair, self.checker, measure)
+        if known:
+            with self.stages.stage(stage, len(tasks), "koan"):
+                pass
+        return scores
+
+    def _measure(self, stage: str, served: Served, tasks: TaskSet, adapter: str = "") -> Scores:
+        with self.stages.stage(stage, len(tasks), "koan") as done:
+            options = self.options
+            return evaluate(served, tasks, options["engine"], options["repair"], self.checker, done, adapter)
+
+    def measure_export(self, served: Served) -> Scores:
+        """Scores of an exported model on the exam."""
+        return self._measure("evaluate", served, self.exam)
+
+    def forget(self) -> None:
+        """Remove the checkpoints of a run that has come to its end."""
+        for place in self.places:
+            self.options["algo"].forget(place)

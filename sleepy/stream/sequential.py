@@ -1,0 +1,58 @@
+"""Task after task: what a continual learner gains, and what it forgets."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from sleepy.algo._trainer import NOTHING, Past
+from sleepy.artifacts import Adapter, Course, Scores, TaskSet
+from sleepy.errors import DataError
+from sleepy.schema import choice, ranged
+from sleepy.stream._learner import Learner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequential:
+    """Each task is a pattern or a family; its pairs are learned after those of the tasks before, and then the koans of
+    all tasks are asked.
+
+    tasks: how many tasks, drawn and put in order by the seed (at least 2).
+    by: what a task is, "pattern" or "family".
+    """
+
+    tasks: int = ranged(10, at_least=2)
+    by: str = choice("pattern", "family")
+
+    def exam(self, tasks: TaskSet, pairs: TaskSet, seed: int) -> TaskSet:
+        """The koans of the stream's tasks, in the tasks' order. Raises DataError when there are too few tasks."""
+        order = self._order(tasks, pairs, seed)
+        chosen = sorted((t for t in tasks if getattr(t, self.by) in order), key=lambda t: order.index(self._of(t)))
+        return TaskSet(f"{tasks.name}[{len(chosen)}]", tasks.version, tuple(chosen))
+
+    def run(self, learner: Learner) -> tuple[Adapter | None, Course | None]:
+        """See Stream.run."""
+        past, adapter, after = NOTHING, None, list[Scores]()
+        order = list(dict.fromkeys(self._of(t) for t in learner.exam))
+        for i, name in enumerate(order):
+            own = TaskSet(name, learner.pairs.version, tuple(t for t in learner.pairs if self._of(t) == name))
+            mix, _ = learner.mix(own, learner.root.seed)
+            adapter = learner.learn(mix, past, name=f"{i + 1}-{name}")
+            past = Past((*past.examples, tuple(learner.examples(mix.examples))), adapter.folder)
+            after.append(learner.measure(learner.exam, adapter))
+        groups = tuple(tuple(t.id for t in learner.exam if self._of(t) == name) for name in order)
+        before = learner.before or learner.measure(learner.exam, stage="baseline")
+        return adapter, Course(tuple(order), groups, before, tuple(after))
+
+    def _of(self, task: object) -> str:
+        return str(getattr(task, self.by))
+
+    def _order(self, tasks: TaskSet, pairs: TaskSet, seed: int) -> list[str]:
+        both = sorted({self._of(t) for t in tasks} & {self._of(t) for t in pairs})
+        if len(both) < self.tasks:
+            other = "tasks=patterns" if self.by == "pattern" else "a smaller stream.tasks"
+            raise DataError(
+                f"stream.tasks: found {self.tasks}, but {tasks.name} and the pairs have {len(both)} of the same "
+                f"{self.by} ({', '.join(both) or 'none'}). Use {other}"
+            )
+        return random.Random(seed).sample(both, self.tasks)
