@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -288,14 +288,3 @@ class Verdict:
     promoted: bool
     reason: str
     rule: str
-
-
-def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    """Write dataclasses or dicts, one JSON object a line; the file appears whole or not at all."""
-    partial = path.with_name(path.name + ".part")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("w", encoding="utf-8") as stream:
-        for row in rows:
-            record = row if isinstance(row, dict) else asdict(row)
-            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
-    partial.replace(path)

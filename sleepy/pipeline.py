@@ -20,6 +20,7 @@ from sleepy.schema import options
 from sleepy.stream._learner import Learner
 from sleepy.tasks._audit import audit, require_proof
 from sleepy.tasks._page import write_audit
+from sleepy.tasks.builtin import every_koan
 from sleepy.track import _log
 from sleepy.track._run import Run
 from sleepy.track._sweep import sweep_key
@@ -127,7 +128,9 @@ class Job:
         with self.stages.stage("pairs", 2 * len(self.pairs), "check") as done:
             require_proof(self.pairs.tasks, self.checker, done)
         with self.stages.stage("audit", 3 * len(self.tasks), "check") as done:
-            rows, findings = audit(self.tasks.tasks, self.checker, self.pairs.tasks, done)
+            own = {t.id for t in self.tasks}
+            others = [t for t in every_koan() if t.id not in own]
+            rows, findings = audit(self.tasks.tasks, self.checker, self.pairs.tasks, done, others)
         page = write_audit(self.folder, self.tasks, rows, findings)
         self.tracked.artifact(page)
 
@@ -139,6 +142,10 @@ class Job:
         )  # fmt: skip
         self.before = self.learner.before = self.learner.measure(self.tasks, stage="baseline")
         _log.scores(self.tracked, self.before, "baseline")
+        page = self.chosen["report"].scores(self.folder, self.before, "baseline")
+        self.tracked.artifact(page, "report")
+        if "report" not in self.root.stages:
+            print(f"\n{page.read_text(encoding='utf-8')}\nrun {self.tracked.id}")
 
     def train(self) -> None:
         """Adapters from mixes, in the stream's order."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sleepy.artifacts import Scores
 from sleepy.report._page import page
+from sleepy.report._scores import table
 from sleepy.report._summary import ReportFiles, RunSummary, rows
 from sleepy.report._terminal import show
 from sleepy.schema import ranged
@@ -29,6 +31,12 @@ class Full:
         target = folder / "report.md"
         target.write_text(page(run, drawn), encoding="utf-8")
         return ReportFiles(target, tuple(folder / name for name in drawn.values()))
+
+    def scores(self, folder: Path, scores: Scores, name: str) -> Path:
+        """Write <name>.md, a table of one evaluation, into `folder`."""
+        target = folder / f"{name}.md"
+        target.write_text(f"{scores.model}, {scores.tasks}, {scores.engine}\n\n{table(scores)}", encoding="utf-8")
+        return target
 
     def show(self, run: RunSummary, files: ReportFiles) -> None:
         """Print the table on stdout; `files` is what `write` gave back."""

@@ -10,10 +10,11 @@ from sleepy.errors import DataError
 from sleepy.sandbox._sandbox import Checker
 from sleepy.sandbox._together import check_together
 from sleepy.tasks._cheats import cheats
-from sleepy.tasks._similar import fingerprint, nearest
+from sleepy.tasks._similar import Fingerprint, fingerprint, nearest
 
-EXACT_LIMIT = 0.4  # Jaccard of token 5-grams as written, and with names and literals anonymised, above which two
-SHAPE_LIMIT = 0.6  # programs count as near-duplicates
+# Jaccard similarity of token 5-grams, as written and with names and literals anonymised, above which two programs count
+# as near-duplicates
+LIMITS = {"exact": 0.4, "shape": 0.6}
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,23 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Near:
+    """The task most alike in one of the two kinds ("exact", "shape"), and the Jaccard similarity ("" and 0: none)."""
+
+    task: str = ""
+    similarity: float = 0.0
+    kind: str = ""
+
+
+@dataclass(frozen=True)
 class Audited:
-    """A task's audit: cheats tried (all must be caught), and the nearest other task with its similarity."""
+    """A task's audit: cheats tried (all must be caught), and what it is most alike among koans and among pairs."""
 
     task: Task
     broken: Check
     cheats: int
-    nearest: str
-    similarity: float
+    koan: Near
+    pair: Near
 
 
 def prove(tasks: Sequence[Task], checker: Checker, done: Callable[[], object] = lambda: None) -> list[Finding]:
@@ -61,10 +71,15 @@ def require_proof(tasks: Sequence[Task], checker: Checker, done: Callable[[], ob
 
 
 def audit(
-    tasks: Sequence[Task], checker: Checker, others: Sequence[Task] = (), done: Callable[[], object] = lambda: None
+    tasks: Sequence[Task],
+    checker: Checker,
+    pairs: Sequence[Task] = (),
+    done: Callable[[], object] = lambda: None,
+    koans: Sequence[Task] = (),
 ) -> tuple[list[Audited], list[Finding]]:
-    """`prove`, and: at least two test blocks, every cheat caught, no near-duplicate among `tasks` or in `others` (tasks
-    that are trained on). Returns a row a task and everything that was found wrong. `done`: three times a task."""
+    """`prove`, and: at least two test blocks, every cheat caught, no near-duplicate among `tasks`, in `koans` (of other
+    sets) or in `pairs` (that are trained on). Returns a row a task and everything that was found wrong. `done`: three
+    times a task."""
     findings = prove(tasks, checker, done)
     broken = checker.check_all([t.broken_job for t in tasks])
     tried = [cheats(t, b) for t, b in zip(tasks, broken, strict=True)]
@@ -73,38 +88,39 @@ def audit(
     for (task, name, _), check in zip(jobs, checks, strict=True):
         if check.passed:
             findings.append(Finding(task.id, f"its tests pass on a cheat: {name}"))
+    prints, theirs, others = ([fingerprint(t.broken) for t in group] for group in (tasks, pairs, koans))
+    rows = []
     for task in tasks:
         done()
         if len(task.tests) < 2:
             findings.append(Finding(task.id, f"{len(task.tests)} test block, expected at least 2"))
-    rows, alike = _neighbours(tasks, others, broken, [len(t) for t in tried])
-    return rows, findings + alike
-
-
-def _neighbours(
-    tasks: Sequence[Task], others: Sequence[Task], broken: Sequence[Check], tried: Sequence[int]
-) -> tuple[list[Audited], list[Finding]]:
-    prints, theirs = ([fingerprint(t.broken) for t in group] for group in (tasks, others))
-    findings: list[Finding] = []
-    best: list[tuple[float, str]] = [(0.0, "")] * len(tasks)
-    for kind, limit in (("exact", EXACT_LIMIT), ("shape", SHAPE_LIMIT)):
-        mine = [getattr(p, kind) for p in prints]
-        for group, near in (
-            (tasks, nearest(mine, mine, same=True)),
-            (others, nearest(mine, [getattr(p, kind) for p in theirs])),
-        ):
-            for i, (j, similarity) in enumerate(near):
-                if j < 0:
-                    continue
-                if similarity > limit:
-                    findings.append(
-                        Finding(
-                            tasks[i].id,
-                            f"near-duplicate of {group[j].id}: similarity {similarity:.2f} "
-                            f"({kind}), expected at most {limit}",
-                        )
-                    )
-                if kind == "exact" and similarity > best[i][0]:
-                    best[i] = (similarity, group[j].id)
-    rows = [Audited(t, b, n, name, s) for t, b, n, (s, name) in zip(tasks, broken, tried, best, strict=True)]
+    to_koans = _most_alike(prints, [*prints, *others], [*tasks, *koans], same=True)
+    to_pairs = _most_alike(prints, theirs, pairs)
+    for task, b, cheated, koan, pair in zip(tasks, broken, tried, to_koans, to_pairs, strict=True):
+        rows.append(Audited(task, b, len(cheated), max(koan, key=_excess), max(pair, key=_excess)))
+        findings += [
+            Finding(
+                task.id,
+                f"near-duplicate of {near.task}: similarity {near.similarity:.2f} ({near.kind}), "
+                f"expected at most {LIMITS[near.kind]}",
+            )
+            for near in (*koan, *pair)
+            if _excess(near) > 1
+        ]
     return rows, findings
+
+
+def _excess(near: Near) -> float:
+    return near.similarity / LIMITS.get(near.kind, 1.0)
+
+
+def _most_alike(
+    of: Sequence[Fingerprint], among: Sequence[Fingerprint], tasks: Sequence[Task], same: bool = False
+) -> list[tuple[Near, Near]]:
+    """For each fingerprint what is most like it as written, and in shape. With `same`, `among` begins with `of`."""
+    found = []
+    for kind in LIMITS:
+        sets = [getattr(p, kind) for p in among]
+        near = nearest([getattr(p, kind) for p in of], sets, same)
+        found.append([Near(tasks[j].id, similarity, kind) if j >= 0 else Near() for j, similarity in near])
+    return list(zip(*found, strict=True))

@@ -1,9 +1,10 @@
-"""Tasks from JSONL. A line that cannot be used is named, with its number, what was found and what was expected."""
+"""Tasks from and to JSONL. A line that cannot be used is named, with its number, what was found and what was expected."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, fields
+from collections.abc import Iterable
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +74,14 @@ def _task(record: Any) -> Task:
             }.get(name, "a text")
             raise ValueError(f"{name}: found {value!r}, expected {wanted}")
     return Task(**{**record, "tests": tuple(record["tests"])})
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """Write dataclasses or dicts, one JSON object a line; the file appears whole or not at all."""
+    partial = path.with_name(path.name + ".part")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("w", encoding="utf-8") as stream:
+        for row in rows:
+            record = row if isinstance(row, dict) else asdict(row)
+            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+    partial.replace(path)

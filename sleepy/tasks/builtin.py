@@ -13,11 +13,23 @@ from sleepy.tasks._read import read_tasks
 _FOLDER = Path(__file__).parent
 
 
+def every_koan() -> tuple[Task, ...]:
+    """All koans that come with sleepy, of every set, as they are on the disk."""
+    return tuple(
+        t for folder in ("koans", "koans_val", "patterns") for path in _files(folder) for t in read_tasks(path)
+    )
+
+
+def _files(folder: str) -> list[Path]:
+    return sorted((_FOLDER / folder).glob("*.jsonl"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Builtin:
     """A frozen set: one JSONL file a family.
 
-    folder: which koans, "koans" (reported on) or "koans_val" (recipes are chosen by them).
+    folder: which koans: "koans" (reported on), "koans_val" (recipes are chosen by them) or "patterns" (held out of the
+        training pairs, three a pattern).
     version: raised whenever a task changes.
     sha256: digest of the whole set under that version, 64 hex digits.
     per_level: tasks taken of each level in each family, the first ones; 0 takes all (at least 0).
@@ -32,11 +44,7 @@ class Builtin:
 
     def load(self) -> TaskSet:
         """The tasks. Raises DataError when the files are not those of this version."""
-        whole = TaskSet(
-            self.folder,
-            self.version,
-            tuple(t for path in sorted((_FOLDER / self.folder).glob("*.jsonl")) for t in read_tasks(path)),
-        )
+        whole = TaskSet(self.folder, self.version, tuple(t for path in _files(self.folder) for t in read_tasks(path)))
         if whole.digest != self.sha256:
             raise DataError(
                 f"the frozen set {self.folder} has digest {whole.digest}, expected {self.sha256} for version "

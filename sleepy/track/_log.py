@@ -7,9 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sleepy.artifacts import Adapter, Comparison, Course, Mix, Scores, TaskSet, Verdict, write_jsonl
+from sleepy.artifacts import Adapter, Comparison, Course, Mix, Scores, TaskSet, Verdict
 from sleepy.evaluate.continual import continual
 from sleepy.evaluate.metrics import summary
+from sleepy.tasks._read import write_jsonl
 from sleepy.track._record import record
 from sleepy.track._run import Run
 

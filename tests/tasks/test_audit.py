@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleepy.artifacts import Task
+from sleepy.artifacts import Task, TaskSet
 from sleepy.errors import DataError
 from sleepy.sandbox._sandbox import Checker
-from sleepy.tasks._audit import audit, require_proof
+from sleepy.tasks._audit import Finding, audit, require_proof
+from sleepy.tasks._page import write_audit
 from sleepy.tasks._rust import functions, tokens
 from sleepy.tasks._similar import fingerprint, jaccard, nearest
 
 
-def found(checker: Checker, *tasks: Task, others: tuple[Task, ...] = ()) -> str:
-    return "\n".join(f.problem for f in audit(tasks, checker, others)[1])
+def found(checker: Checker, *tasks: Task, pairs: tuple[Task, ...] = (), koans: tuple[Task, ...] = ()) -> str:
+    return "\n".join(f.problem for f in audit(tasks, checker, pairs, koans=koans)[1])
 
 
 def test_a_sound_koan_has_no_findings_and_many_cheats(checker: Checker, koan: Task) -> None:
@@ -60,7 +62,20 @@ def test_near_duplicates_within_and_across(checker: Checker, koan: Task) -> None
     copy = replace(koan, id="copy", broken=koan.broken + "\n// a comment does not make it another program\n")
     assert "near-duplicate of copy: similarity 1.00 (exact)" in found(checker, koan, copy)
     shape = renamed(chars="signs", words="lines", total="sum_up")
-    assert "near-duplicate of other: similarity 1.00 (shape)" in found(checker, koan, others=(shape,))
+    assert "near-duplicate of other: similarity 1.00 (shape)" in found(checker, koan, pairs=(shape,))
+    assert "near-duplicate of other: similarity 1.00 (shape)" in found(checker, koan, koans=(shape,))
+
+
+def test_the_page_shows_both_programs_with_the_difference_marked(checker: Checker, koan: Task, tmp_path: Path) -> None:
+    rows, findings = audit([koan], checker, [replace(koan, id="a_pair", broken="pub fn other() {}\n")])
+    page = write_audit(tmp_path, TaskSet("mine", "3", (koan,)), rows, findings).read_text()
+    assert "Audit of mine (version 3" in page and koan.description in page and "Nothing was found wrong" in page
+    assert "<span class=cut>    let n = total(words);</span>" in page
+    assert "<span class=new>    let n = total(&amp;words);</span>" in page
+    assert "nearest koan none" in page and "borrow of moved value" in page
+    with pytest.raises(DataError, match="1 problems"):
+        write_audit(tmp_path, TaskSet("mine", "3", (koan,)), rows, [Finding(koan.id, "its <b>tests</b> pass")])
+    assert "its &lt;b&gt;tests&lt;/b&gt; pass" in (tmp_path / "audit.html").read_text()
 
 
 def test_proof_names_every_task(checker: Checker, koan: Task) -> None:

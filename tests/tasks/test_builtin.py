@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
+from statistics import median
 
 import pytest
 from omegaconf import OmegaConf
 
-from sleepy.artifacts import TaskSet
+from sleepy.artifacts import Task, TaskSet
 from sleepy.data._pairs import load_pairs
 from sleepy.sandbox.bwrap import Bwrap
 from sleepy.tasks._audit import audit, prove
-from sleepy.tasks.builtin import Builtin
+from sleepy.tasks._similar import fingerprint, jaccard
+from sleepy.tasks.builtin import Builtin, every_koan
 
 CONF = Path(__file__).parents[2] / "conf" / "tasks"
 LINES = {1: (5, 10), 2: (10, 22), 3: (22, 45)}
@@ -31,11 +34,30 @@ def test_the_sets_are_as_large_and_as_spread_as_they_say() -> None:
     assert set(Counter((t.family, t.level) for t in koans).values()) == {10} and len(koans) == 210
     assert set(Counter((t.family, t.level) for t in mini).values()) == {2} and len(mini) == 42
     assert set(Counter(t.family for t in val).values()) == {10} and len(val) == 70
-    ids = [t.id for t in (*koans, *val, *load_pairs())]
+    ids = [t.id for t in (*every_koan(), *load_pairs())]
     assert len(ids) == len(set(ids))
     for task in (*koans, *val):
         low, high = LINES[task.level]
         assert low <= len(task.broken.splitlines()) <= high, task.id
+
+
+def test_held_out_koans_and_pairs_have_the_same_patterns() -> None:
+    held, pairs = load("patterns"), load_pairs()
+    assert set(Counter(t.pattern for t in held).values()) == {3} and len(held) == 159
+    together = Counter((t.family, t.pattern) for t in (*held, *pairs))
+    assert len(together) == 53 and min(together.values()) >= 14 and sum(together.values()) >= 714
+    assert not {t.skeleton for t in held} & {t.skeleton for t in pairs}
+    assert set(together) == {(t.family, t.pattern) for t in held}
+
+
+def test_pairs_of_a_pattern_are_not_renamings() -> None:
+    groups: dict[str, list[Task]] = {}
+    for task in (*load("patterns"), *load_pairs()):
+        groups.setdefault(task.pattern, []).append(task)
+    for pattern, tasks in groups.items():
+        prints = [fingerprint(t.broken).shape for t in tasks]
+        alike = [jaccard(a, b) for a, b in combinations(prints, 2)]
+        assert median(alike) < 0.6 and max(alike) <= 0.9, pattern
 
 
 @pytest.mark.slow
@@ -43,5 +65,5 @@ def test_the_sets_are_as_large_and_as_spread_as_they_say() -> None:
 def test_the_audit_finds_nothing(cache: Path) -> None:
     checker = Bwrap().open(cache)
     pairs = load_pairs().tasks
-    _, findings = audit([*load("koans"), *load("koans_val")], checker, pairs)
+    _, findings = audit(every_koan(), checker, pairs)
     assert findings + prove(pairs, checker) == []

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sleepy.artifacts import Task, write_jsonl
+from sleepy.artifacts import Task
 from sleepy.errors import DataError
-from sleepy.tasks._read import read_tasks
+from sleepy.tasks._read import read_tasks, write_jsonl
 from sleepy.tasks.builtin import Builtin
 from sleepy.tasks.file import File
 
