@@ -76,7 +76,7 @@ class Learner:
         """An adapter trained on `mix` after `past`, under `name` in the run's folder. What determines the result
         names its checkpoint, so a killed run goes on where it was."""
         settings = (train or self.options["train"]).on(len(mix.examples))
-        algorithm, folder = self.options["algo"], self.folder / "adapter" / name
+        algorithm, folder = self.options["algo"], self.folder / name
         record = {
             "base": self.base.digest,
             "algo": self.algorithm,
@@ -91,7 +91,7 @@ class Learner:
         }
         place = Path(self.root.checkpoints) / digest_of(record)[:16]
         self.places.append(place)
-        _log.mix(self.tracked, folder, mix)
+        _log.mix(self.tracked, folder, mix, name)
         with self.stages.stage("train", settings.steps, "step") as done:
 
             def on_step(step: int, loss: float) -> None:
@@ -106,7 +106,7 @@ class Learner:
                 train=settings,
                 device=self.root.device,
                 seed=self.root.seed,
-                folder=folder,
+                folder=folder / "adapter",
                 place=place,
                 record=record,
                 past=past,
@@ -114,7 +114,7 @@ class Learner:
                 on_step=on_step,
             )
         self.trained += settings.steps
-        _log.adapter(self.tracked, adapter)
+        _log.adapter(self.tracked, adapter, name)
         return adapter
 
     def measure(self, tasks: TaskSet, adapter: Adapter | None = None, stage: str = "evaluate") -> Scores:

@@ -1,4 +1,4 @@
-"""Tasks from and to JSONL. A line that cannot be used is named, with its number, what was found and what was expected."""
+"""Tasks from and to JSONL. A line that cannot be used is named: its number, what was found, what was expected."""
 
 from __future__ import annotations
 

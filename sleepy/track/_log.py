@@ -37,12 +37,13 @@ def task_set(run: Run, tasks: TaskSet, context: str) -> None:
     run.tags({"tasks.digest": tasks.digest})
 
 
-def mix(run: Run, folder: Path, mixed: Mix) -> None:
-    """The mix as a dataset and as a file."""
+def mix(run: Run, folder: Path, mixed: Mix, step: str = "") -> None:
+    """The mix as a dataset and as a file; `step` is the stream's."""
     path = folder / "mix.jsonl"
     write_jsonl(path, mixed.examples)
-    run.artifact(path, "data")
-    run.dataset("mix", mixed.digest, "data/mix.jsonl", len(mixed.examples), "training")
+    place = f"data/{step}".rstrip("/")
+    run.artifact(path, place)
+    run.dataset(f"mix {step}".rstrip(), mixed.digest, f"{place}/mix.jsonl", len(mixed.examples), "training")
     run.metrics({f"data/{part}": count for part, count in mixed.parts.items()})
 
 
@@ -51,9 +52,9 @@ def scores(run: Run, measured: Scores, prefix: str) -> None:
     run.metrics({f"{prefix}/{name}": value for name, value in summary(measured).items()})
 
 
-def adapter(run: Run, trained: Adapter) -> None:
-    """The adapter's folder, its digest and what it cost."""
-    run.artifact(trained.folder, "adapter")
+def adapter(run: Run, trained: Adapter, step: str = "") -> None:
+    """The adapter's folder, its digest and what it cost; the last step of a stream has the last word."""
+    run.artifact(trained.folder, f"adapter/{step}".rstrip("/"))
     run.tags({"adapter.digest": trained.digest})
     run.metrics(
         {"train/seconds": trained.seconds, "train/parameters": trained.trainable, "train/tokens": trained.tokens}
