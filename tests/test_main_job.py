@@ -164,6 +164,29 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> Non
     assert run.info.status == "KILLED"
 
 
+def test_a_stream_measures_every_task_after_every_step(tmp_path: Path) -> None:
+    words = ["stream=sequential", "stream.tasks=2", "data.examples=2", "train.steps=1", "train.batch_size=2"]
+    done = sleepy(tmp_path, "model=smollm2-135m", "algo=sure", *words, timeout=900)
+    assert done.returncode == 0, done.stderr
+    (run,) = runs(tmp_path)
+    assert {"stream/acc", "stream/bwt", "stream/fwt", "stream/forgetting"} <= run.data.metrics.keys()
+    (course,) = tmp_path.glob("outputs/*/*/stream.json")
+    steps = json.loads(course.read_text())["steps"]
+    assert len(steps) == 2 and run.data.metrics["eval/tasks"] == 6
+    first, second = (course.parent / f"{i + 1}-{name}" for i, name in enumerate(steps))
+    kept = [(step / "adapter" / "memory" / "buffer.jsonl").read_text().count("\n") for step in (first, second)]
+    assert kept == [1, 2]  # a line a task: the second step knew the first
+    assert {json.loads(line)["pattern"] for line in (first / "mix.jsonl").read_text().splitlines()} == {steps[0]}
+
+
+def test_a_baseline_alone_is_a_table(smoke: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+    done = sleepy(tmp_path, "experiment=smoke", "stages=[fetch,prove,baseline]")
+    assert done.returncode == 0 and "| family | level 1 | level 2 | level 3 | all levels |" in done.stdout
+    (run,) = runs(tmp_path)
+    assert f"run {run.info.run_id}" in done.stdout
+    assert (Path(run.info.artifact_uri.removeprefix("file://")) / "report" / "baseline.md").is_file()
+
+
 @pytest.mark.main_job
 @pytest.mark.timeout(2400)
 def test_the_main_job_on_the_default_model(tmp_path: Path) -> None:
