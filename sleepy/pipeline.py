@@ -216,6 +216,7 @@ class Job:
                 revision=code[0],
                 dirty=code[1],
                 warnings=tuple(self.exported.warnings),
+                course=self.course,
             )
             files = self.chosen["report"].write(self.folder, summary)
             for path in (files.page, *files.pictures):

@@ -18,7 +18,7 @@ class Continual:
     acc: mean over j of R[T, j]. bwt: mean over j < T of R[T, j] - R[j, j], what later tasks did to earlier ones.
     fwt: mean over j > 1 of R[j-1, j] - base[j], what earlier tasks did to later ones before they were learned.
     forgetting: for each task the best it ever was less what it is in the end. The pairs are 95 % bootstrap intervals
-    over koans, drawn within their task and kept together over the steps.
+    over koans, drawn within their task and kept together over the steps (that of forgetting is of the mean).
     """
 
     matrix: list[list[float]]
@@ -30,11 +30,11 @@ class Continual:
     acc_interval: tuple[float, float]
     bwt_interval: tuple[float, float]
     fwt_interval: tuple[float, float]
+    forgetting_interval: tuple[float, float]
 
     def summary(self) -> dict[str, float]:
         """The figures with a single value, and the mean forgetting."""
-        mean = sum(self.forgetting) / len(self.forgetting)
-        return {"acc": self.acc, "bwt": self.bwt, "fwt": self.fwt, "forgetting": mean}
+        return {"acc": self.acc, "bwt": self.bwt, "fwt": self.fwt, "forgetting": _mean(self.forgetting)}
 
 
 def continual(course: Course, seed: int = 0) -> Continual:
@@ -47,11 +47,11 @@ def continual(course: Course, seed: int = 0) -> Continual:
     drawn = []
     for _ in range(DRAWS):
         again = [rng.choices(group, k=len(group)) for group in groups]
-        drawn.append(figures(_rates(after, again), _rates([before], again)[0]))
+        rates = _rates(after, again)
+        drawn.append((*figures(rates, _rates([before], again)[0]), _mean(_forgetting(rates))))
     acc, bwt, fwt = figures(matrix, base)
-    low_high = [_interval([d[i] for d in drawn]) for i in range(3)]
-    forgetting = [max(row[j] for row in matrix) - matrix[-1][j] for j in range(len(groups))]
-    return Continual(matrix, base, acc, bwt, fwt, forgetting, *low_high)
+    low_high = [_interval([d[i] for d in drawn]) for i in range(4)]
+    return Continual(matrix, base, acc, bwt, fwt, _forgetting(matrix), *low_high)
 
 
 def figures(matrix: Sequence[Sequence[float]], base: Sequence[float]) -> tuple[float, float, float]:
@@ -61,6 +61,14 @@ def figures(matrix: Sequence[Sequence[float]], base: Sequence[float]) -> tuple[f
     bwt = sum(last[j] - matrix[j][j] for j in range(tasks - 1)) / max(1, tasks - 1)
     fwt = sum(matrix[j - 1][j] - base[j] for j in range(1, tasks)) / max(1, tasks - 1)
     return acc, bwt, fwt
+
+
+def _forgetting(matrix: Sequence[Sequence[float]]) -> list[float]:
+    return [max(row[j] for row in matrix) - last for j, last in enumerate(matrix[-1])]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _outcomes(scores: Scores) -> list[bool]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sleepy.artifacts import Result
+from sleepy.artifacts import Course, Result
 from sleepy.evaluate.stats import p_text, wilson
+from sleepy.report._course import CURVE, HEATMAP, matrix, measures
 from sleepy.report._summary import RunSummary, duration, effort, limits, rows
 
 
@@ -14,7 +15,11 @@ def page(run: RunSummary, pictures: dict[str, str]) -> str:
     parts = [f"# {_escaped(run.name)}", f"**{_escaped(run.verdict.reason)}** (gate `{run.verdict.rule}`)"]
     parts += [f"> Warning: {_escaped(warning)}" for warning in run.warnings]
     parts += ["## Result", *_result(run)]
-    parts += [f"![{title}]({name})" for title, name in pictures.items()]
+    streamed = {title: name for title, name in pictures.items() if title in (CURVE, HEATMAP)}
+    parts += [_picture(title, name) for title, name in pictures.items() if title not in streamed]
+    if run.course:
+        parts += ["## The stream", *_stream(run.course)]
+        parts += [_picture(title, name) for title, name in streamed.items()]
     parts += [
         "## What changed",
         *_changed(run),
@@ -41,6 +46,20 @@ def _result(run: RunSummary) -> list[str]:
         "of tasks. Another training seed may give another result.",
         _table(["effort", "baseline", "trained"], effort(run)),
     ]
+
+
+def _stream(course: Course) -> list[str]:
+    return [
+        "\n".join(f"- {m.name} {m.value} {m.unit}, 95 % {m.low} to {m.high}: {m.meaning}." for m in measures(course)),
+        _table(*matrix(course)),
+        "A cell is the share of a task's koans that passed; task j is what step j learned (bold). These figures weigh "
+        "tasks alike, the curve weighs koans alike. The intervals are bootstrapped over koans within their task: with "
+        "few koans a task they are rough, and they know nothing of other orders or seeds.",
+    ]
+
+
+def _picture(title: str, name: str) -> str:
+    return f"![{title}]({name})"
 
 
 def _rate(passed: int, total: int) -> list[str]:

@@ -8,7 +8,7 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from sleepy.artifacts import Adapter, Comparison, GgufFile, Mix, Scores, TaskSet, Verdict
+from sleepy.artifacts import Adapter, Comparison, Course, GgufFile, Mix, Scores, TaskSet, Verdict
 from sleepy.evaluate.stats import changes_by_family
 
 
@@ -19,7 +19,8 @@ class RunSummary:
     `name` is the run's name in MLflow, `overrides` what the user set on the command line, `revision` the code's commit
     ("" outside of a git checkout) and `dirty` whether the tree differed from it. `mix` and `adapter` are None where
     nothing was trained, `gguf` where nothing was exported. `seconds` gives each stage's wall time in the order they
-    ran. `proof` says how the export was proven, `ui_line` is the command that opens the MLflow UI.
+    ran. `proof` says how the export was proven, `ui_line` is the command that opens the MLflow UI. `course` is None
+    where there was no stream of tasks.
     """
 
     name: str
@@ -41,6 +42,7 @@ class RunSummary:
     revision: str
     dirty: bool
     warnings: tuple[str, ...] = ()
+    course: Course | None = None
 
     @property
     def command(self) -> str:

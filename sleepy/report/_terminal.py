@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sleepy.evaluate.stats import p_text, wilson
+from sleepy.report._course import Measure, measures
 from sleepy.report._summary import ReportFiles, Row, RunSummary, duration, effort, limits, rows
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ def show(run: RunSummary, files: ReportFiles, console: Console) -> None:
     )
     line(f"exact McNemar {p_text(c.p_value)} (fixes {len(c.fixes)}, regressions {len(c.regressions)})")
     line(limits(run))
+    if run.course:
+        acc, bwt, fwt, forgetting = map(_measure, measures(run.course))
+        line(f"stream of {len(run.course.steps)}: {acc}, {bwt}")
+        line(f"{fwt}, {forgetting} points; 95 % in ()")
     line(
         "stages: "
         + ", ".join(f"{stage} {duration(s)}" for stage, s in run.seconds.items())
@@ -67,6 +72,10 @@ def _rates(table_rows: list[Row]) -> Table:
 def _rate(passed: int, total: int) -> str:
     low, high = (f"{100 * bound:.0f}" for bound in wilson(passed, total))
     return f"{passed}/{total} {100 * passed / total:3.0f}% {low:>2}-{high:<3}"
+
+
+def _measure(m: Measure) -> str:
+    return f"{m.name} {m.value}{' %' if m.unit == '%' else ''} ({m.low} to {m.high})"
 
 
 def _effort(run: RunSummary) -> Table:

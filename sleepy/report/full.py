@@ -17,7 +17,8 @@ from sleepy.schema import ranged
 class Full:
     """Everything a person wants to know about a run.
 
-    pictures: draw the learning curve, the families' bars and the grid of koans as PNG files (about a second).
+    pictures: draw the learning curve, the families' bars, the grid of koans, and of a stream its curve and its koans
+        step by step, as PNG files (about a second, two for a stream).
     dpi: resolution of the pictures, dots an inch, from 50 to 400.
     """
 
@@ -45,7 +46,7 @@ class Full:
         show(run, files, Console())
 
     def _draw(self, folder: Path, run: RunSummary) -> dict[str, str]:
-        from sleepy.report import _plots
+        from sleepy.report import _course, _plots
 
         drawn = {
             "Koans, baseline against trained": ("koans.png", _plots.koans(run.before, run.after)),
@@ -53,6 +54,9 @@ class Full:
         }
         if run.adapter and run.adapter.losses:
             drawn["Training loss"] = ("learning_curve.png", _plots.learning_curve(run.adapter.losses))
+        if run.course:
+            drawn[_course.CURVE] = ("stream_curve.png", _course.curve(run.course))
+            drawn[_course.HEATMAP] = ("stream_koans.png", _course.heatmap(run.course))
         for name, figure in drawn.values():
             figure.savefig(folder / name, dpi=self.dpi)
         return {title: name for title, (name, _) in drawn.items()}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sleepy.artifacts import ToCheck
-from sleepy.sandbox.bwrap import Bwrap
 from sleepy.sandbox._together import check_together
+from sleepy.sandbox.bwrap import Bwrap
 
 TEST = ("assert_eq!(f(), 1);",)
 PROGRAMS: dict[str, str] = {
@@ -22,8 +22,8 @@ PROGRAMS: dict[str, str] = {
     "never ends": "pub fn f() -> u32 { loop {} }",
     "has a main": "pub fn f() -> u32 { 1 }\nfn main() {}",
     "has an inner attribute": "#![allow(dead_code)]\npub fn f() -> u32 { 1 }",
-    "has a symbol": "#[unsafe(no_mangle)]\npub extern \"C\" fn twice() {}\npub fn f() -> u32 { 1 }",
-    "has the same symbol": "#[unsafe(no_mangle)]\npub extern \"C\" fn twice() {}\npub fn f() -> u32 { 1 + 0 }",
+    "has a symbol": '#[unsafe(no_mangle)]\npub extern "C" fn twice() {}\npub fn f() -> u32 { 1 }',
+    "has the same symbol": '#[unsafe(no_mangle)]\npub extern "C" fn twice() {}\npub fn f() -> u32 { 1 + 0 }',
 }
 
 
