@@ -25,21 +25,22 @@ class Ewc(Algorithm):
 
     strength: lambda. L is a mean per token; half the weighted sum estimates by how many nats the log-likelihood of a
         whole past answer moves (at least 0).
-    fisher_samples: at most so many past examples are drawn for a step's Fisher, each one pass (at least 1).
+    fisher_samples: at most so many past examples are drawn for a step's Fisher; each costs what training on one
+        example does (at least 1).
     """
 
-    strength: float = ranged(1.0, at_least=0)
-    fisher_samples: int = ranged(32, at_least=1)
+    strength: float = ranged(100.0, at_least=0)
+    fisher_samples: int = ranged(8, at_least=1)
 
     def begin(self, trainer: Trainer, past: Past) -> None:
         """Anchor the parameters. Those of now are those of the last step's end, so its Fisher is made here, only when
         it is needed; the sum of the earlier ones comes from the memory."""
         from safetensors.torch import load_file
 
-        remembered = past.memory and past.memory / FISHER
-        known = remembered is not None and remembered.is_file()
+        memory = past.memory
+        known = memory is not None and (memory / FISHER).is_file()
         steps = [step for step in (past.examples[-1:] if known else past.examples) if step]
-        fishers = [load_file(remembered, device=trainer.device)] if known else []
+        fishers = [load_file(memory / FISHER, device=trainer.device)] if memory and known else []
         fishers += [self.fisher(trainer, step) for step in steps]
         if not fishers:
             say("ewc: nothing is past that could be forgotten: plain fine-tuning")

@@ -58,13 +58,14 @@ class Sure(Algorithm):
 
     def gradient(self, trainer: Trainer, batches: Sequence[Batch]) -> float:
         """Gradient and loss of (L_new + L_buffer) / 2, each a mean over its own tokens."""
-        at, several = trainer.step * len(batches), len(batches)
-        rehearsed = [trainer.batch(rows) for rows in trainer.old[1][at : at + several]]
+        at = trainer.step * len(batches)
+        rehearsed = [trainer.batch(rows) for rows in trainer.old[1][at : at + len(batches)]]
         if not rehearsed:
             return super().gradient(trainer, batches)
         loss = (super().gradient(trainer, batches) + super().gradient(trainer, rehearsed)) / 2
         for p in trainer.parameters.values():
-            p.grad /= 2
+            if p.grad is not None:
+                p.grad /= 2
         return loss
 
     def after_step(self, trainer: Trainer) -> None:

