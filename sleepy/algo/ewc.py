@@ -26,7 +26,7 @@ class Ewc(Algorithm):
     strength: lambda. L is a mean per token; half the weighted sum estimates by how many nats the log-likelihood of a
         whole past answer moves (at least 0).
     fisher_samples: at most so many past examples are drawn for a step's Fisher; each costs what training on one
-        example does (at least 1).
+        or two examples does (at least 1).
     """
 
     strength: float = ranged(100.0, at_least=0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -22,8 +21,12 @@ Engine = LlamaCpp | Transformers
 LLAMA, HF = LlamaCpp(threads=1, context=512), Transformers(device="cpu", precision="fp32")
 PROMPTS = [
     Prompt(({"role": "system", "content": "You know Rust."}, {"role": "user", "content": text}), "In Rust,", (), "", 16)
-    for text in ("What is ownership?", "What is a lifetime?", "Why is borrowing checked?")
+    for text in ("What is ownership?", "Why is borrowing checked?", "What is a lifetime?")
 ]
+SHORT = [replace(prompt, max_tokens=8) for prompt in PROMPTS[:2]]
+BOTH = pytest.mark.parametrize(
+    ("engine", "prompts"), [(LLAMA, PROMPTS), (HF, SHORT)], ids=["llama_cpp", "transformers"]
+)
 
 
 def hot(base: BaseModel, adapter: Adapter) -> HotAdapter:
@@ -59,13 +62,11 @@ def texts(engine: Engine, model: Served, *rounds: list[Prompt]) -> list[list[str
         return [[answer.text for answer in session.generate(prompts)] for prompts in rounds]
 
 
-def worn(name: str, prompts: list[Prompt] = PROMPTS) -> list[Prompt]:
+def worn(name: str, prompts: list[Prompt]) -> list[Prompt]:
     return [replace(prompt, adapter=name) for prompt in prompts]
 
 
-@pytest.mark.parametrize(
-    ("engine", "prompts"), [(LLAMA, PROMPTS), (HF, PROMPTS[:2])], ids=["llama_cpp", "transformers"]
-)
+@BOTH
 def test_an_adapter_says_what_its_merged_weights_say(
     engine: Engine, prompts: list[Prompt], served: Served, merged: Served
 ) -> None:
@@ -77,22 +78,26 @@ def test_an_adapter_says_what_its_merged_weights_say(
     assert all(len({*row}) == 3 for row in zip(plain, first, second, strict=True))
 
 
-@pytest.mark.parametrize("engine", [LLAMA, HF], ids=["llama_cpp", "transformers"])
-def test_mixed_prompts_come_back_in_order_and_as_if_asked_alone(engine: Engine, served: Served) -> None:
-    mixed = [replace(PROMPTS[i], adapter=name) for i, name in ((0, "day.2"), (0, ""), (1, "day.1"), (1, "day.2"))]
+@BOTH
+def test_mixed_prompts_come_back_in_order_and_as_if_asked_alone(
+    engine: Engine, prompts: list[Prompt], served: Served
+) -> None:
+    mixed = [replace(prompts[i], adapter=name) for i, name in ((0, "day.2"), (0, ""), (1, "day.1"), (1, "day.2"))]
     together, *alone = texts(engine, served, mixed, *([prompt] for prompt in mixed))
     assert together == [answer for one in alone for answer in one]
     assert len({*together}) == 4
 
 
-@pytest.mark.parametrize("engine", [LLAMA, HF], ids=["llama_cpp", "transformers"])
-def test_an_unknown_adapter_is_an_engine_error_before_anything_is_answered(engine: Engine, tiny: Served) -> None:
+@BOTH
+def test_an_unknown_adapter_is_an_engine_error_before_anything_is_answered(
+    engine: Engine, prompts: list[Prompt], tiny: Served
+) -> None:
     answered: list[int] = []
     with engine.open(tiny) as session:
         with pytest.raises(EngineError, match=r"adapter 'night', expected one that tiny is served with \(whole, "):
-            session.generate([PROMPTS[0], *worn("night")], lambda: answered.append(1))
+            session.generate([prompts[0], *worn("night", prompts)], lambda: answered.append(1))
         assert not answered
-        assert len(session.generate([PROMPTS[0], *worn("whole", PROMPTS[:1])])) == 2
+        assert len(session.generate([prompts[0], *worn("whole", prompts)])) == 1 + len(prompts)
 
 
 @pytest.fixture(scope="module")
@@ -132,10 +137,10 @@ def tiny(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Served:
 def refuses(engine: Engine, model: Served, name: str, message: str) -> None:
     """The adapter is refused with `message`, and the session is what it was."""
     with engine.open(model) as session:
-        before = session.generate(PROMPTS[:1])[0].text
+        before = session.generate(SHORT)[0].text
         with pytest.raises(EngineError, match=message):
-            session.generate(worn(name))
-        assert session.generate(PROMPTS[:1])[0].text == before
+            session.generate(worn(name, SHORT))
+        assert session.generate(SHORT)[0].text == before
 
 
 @pytest.mark.parametrize(
