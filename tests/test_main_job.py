@@ -179,6 +179,27 @@ def test_a_stream_measures_every_task_after_every_step(tmp_path: Path) -> None:
     assert {json.loads(line)["pattern"] for line in (first / "mix.jsonl").read_text().splitlines()} == {steps[0]}
 
 
+def test_cycles_are_gated_on_other_koans_and_go_on_from_what_was_kept(tmp_path: Path) -> None:
+    small = ["model=smollm2-135m", "tasks.per_level=1", "tasks.families=[type_mismatch]", "train.batch_size=2"]
+    words = ["stream=cycles", "stream.cycles=2", "stream.gate_koans=2", "data.probe=2", "train.steps=1"]
+    done = sleepy(tmp_path, *small, *words, timeout=900)
+    assert done.returncode == 0, done.stderr
+    assert "cycle 1 promoted" in done.stderr or "cycle 1 refused" in done.stderr
+    from mlflow import MlflowClient
+
+    (run,) = runs(tmp_path)
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    figures = {
+        n: client.get_metric_history(run.info.run_id, f"cycle/{n}") for n in ("promoted", "gated_on", "pass_rate")
+    }
+    assert all([m.step for m in history] == [1, 2] for history in figures.values())
+    rates = client.get_metric_history(run.info.run_id, "train/lr")
+    assert [m.step for m in rates] == [1, 2] and rates[1].value == pytest.approx(0.9 * rates[0].value)
+    (first,) = tmp_path.glob("outputs/*/*/cycle-1/mix.jsonl")
+    second = first.parent.parent / "cycle-2" / "mix.jsonl"
+    assert first.read_text() != second.read_text()
+
+
 def test_a_baseline_alone_is_a_table(smoke: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
     done = sleepy(tmp_path, "experiment=smoke", "stages=[fetch,prove,baseline]")
     assert done.returncode == 0 and "| family | level 1 | level 2 | level 3 | all levels |" in done.stdout

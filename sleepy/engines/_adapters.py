@@ -91,7 +91,7 @@ class LlamaAdapters:
             header = read_header(path)
             self._check(path, header)
             found = {name: tensor(path, header, name).shape for name in header.tensors}
-        except (ModelError, UnicodeDecodeError) as error:
+        except (ModelError, OSError, ValueError, OverflowError) as error:
             raise EngineError(f"the adapter cannot be read: {error}") from error
         pointer = api.llama_adapter_lora_init(self._llama._model.model, str(path).encode())
         if not pointer:  # a null pointer is false, but not None

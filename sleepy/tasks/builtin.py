@@ -5,12 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 from sleepy.artifacts import Task, TaskSet
 from sleepy.errors import DataError
-from sleepy.schema import ranged
+from sleepy.schema import CONF, ranged
 from sleepy.tasks._read import read_tasks
 
 _FOLDER = Path(__file__).parent
+
+
+def frozen(name: str) -> TaskSet:
+    """The set that conf/tasks/<name>.yaml describes."""
+    base, own = (OmegaConf.to_container(OmegaConf.load(CONF / "tasks" / f"{n}.yaml")) for n in ("koans", name))
+    values = {**base, **own}  # type: ignore[dict-item]
+    return Builtin(**{k: v for k, v in values.items() if k not in ("defaults", "_target_")}).load()
 
 
 def every_koan() -> tuple[Task, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +11,17 @@ import pytest
 from safetensors.torch import load_file
 
 from sleepy.algo._checkpoint import digest_of_tensors
-from sleepy.algo._loop import Algorithm
-from sleepy.algo._trainer import NOTHING, Past, Trainer
+from sleepy.algo._trainer import Past, Trainer
 from sleepy.algo.ewc import FISHER, Ewc
 from sleepy.algo.naive import Naive
 from sleepy.artifacts import Adapter, BaseModel
 from sleepy.lora.default import Lora
 from sleepy.train.default import Train
-from tests.algo.test_loop import EXAMPLES
+from tests.algo import fitting
+from tests.algo.fitting import EXAMPLES
 
 OLD, NEW = tuple(EXAMPLES[:3]), tuple(EXAMPLES[3:])
-SETTINGS = {"steps": 3, "batch_size": 2, "lr": 1e-3, "checkpoint_every": 1, "precision": "fp32"}
-
-
-def fit(base: BaseModel, folder: Path, algorithm: Algorithm, past: Past = NOTHING, **train: Any) -> Adapter:
-    return algorithm.fit(
-        base,
-        NEW,
-        lora=Lora(r=4, dropout=0.1),
-        train=Train(**{**SETTINGS, **train}),
-        device="cpu",
-        seed=0,
-        folder=folder / "adapter",
-        place=folder / "checkpoint",
-        record={},
-        past=past,
-    )
+fit = partial(fitting.fit, examples=NEW, precision="fp32")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +37,8 @@ def trainer(shallow: BaseModel, first: Past) -> Trainer:
 
     tokenizer = AutoTokenizer.from_pretrained(shallow.weights)
     model = AutoModelForCausalLM.from_pretrained(shallow.weights, dtype="float32")
-    return Ewc()._trainer(model, tokenizer, Lora(r=4, dropout=0.1), Train(**SETTINGS), "cpu", 0, first)
+    train = Train(steps=3, batch_size=2, lr=1e-3, precision="fp32")
+    return Ewc()._trainer(model, tokenizer, Lora(r=4, dropout=0.1), train, "cpu", 0, first)
 
 
 def moved(adapter: Adapter, past: Past) -> float:

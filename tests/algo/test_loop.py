@@ -17,46 +17,11 @@ from hypothesis import strategies as st
 
 from sleepy.algo._batches import Encoded, Example, collate, encode, schedule
 from sleepy.algo.naive import Naive
-from sleepy.artifacts import Adapter, BaseModel, Prompt
+from sleepy.artifacts import BaseModel
 from sleepy.errors import ConfigError, TrainingError
 from sleepy.lora.default import Lora
 from sleepy.train.default import Train
-
-ANSWERS = [
-    "pub fn one() -> u32 { 1 }\n```",
-    "pub fn two() -> u32 { 1 + 1 }\n```",
-    "pub fn none() {}\n```",
-    'pub fn name() -> &\'static str { "koan" }\n```',
-    "pub fn yes() -> bool { true }\n```",
-]
-EXAMPLES = [
-    Example(Prompt(({"role": "user", "content": f"Repair program {i}."},), "```rust\n", ()), a)
-    for i, a in enumerate(ANSWERS)
-]
-
-
-def fit(
-    base: BaseModel,
-    folder: Path,
-    *,
-    seed: int = 0,
-    algorithm: Naive | None = None,
-    place: Path | None = None,
-    lora: Lora | None = None,
-    **train: Any,
-) -> Adapter:
-    settings = Train(**{"steps": 3, "batch_size": 2, "lr": 1e-3, "checkpoint_every": 1, **train})
-    return (algorithm or Naive()).fit(
-        base,
-        EXAMPLES,
-        lora=lora or Lora(r=4, dropout=0.1),
-        train=settings,
-        device="cpu",
-        seed=seed,
-        folder=folder / "adapter",
-        place=place or folder / "checkpoint",
-        record={},
-    )
+from tests.algo.fitting import EXAMPLES, fit
 
 
 def test_same_seed_same_digest_and_the_loss_falls(smollm2: BaseModel, tmp_path: Path) -> None:
@@ -119,7 +84,7 @@ CHILD = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from tests.algo.test_loop import fit
+from tests.algo.fitting import fit
 from sleepy.artifacts import BaseModel
 base = BaseModel("smollm2-135m", Path(), Path(), Path({weights!r}), "x")
 print("ready", flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from sleepy.algo._checkpoint import digest_of_tensors
-from sleepy.algo._loop import Algorithm
-from sleepy.algo._trainer import NOTHING, Past, Trainer
+from sleepy.algo._trainer import Past, Trainer
 from sleepy.algo.naive import Naive
 from sleepy.algo.olora import OLora
 from sleepy.artifacts import Adapter, BaseModel
@@ -19,28 +19,13 @@ from sleepy.errors import TrainingError
 from sleepy.lora.default import Lora
 from sleepy.merge._lora import read_updates
 from sleepy.train.default import Train
-from tests.algo.test_loop import EXAMPLES
+from tests.algo import fitting
+from tests.algo.fitting import EXAMPLES
 
 OLD, NEW = 4, 2  # ranks
 LAYERS = ["q_proj", "down_proj"]
-
-
-def fit(
-    base: BaseModel, folder: Path, algorithm: Algorithm, past: Past = NOTHING, lora: Lora | None = None, **train: Any
-) -> Adapter:
-    settings = {"steps": 3, "batch_size": 2, "lr": 1e-3, "checkpoint_every": 1, "precision": "fp32"}
-    return algorithm.fit(
-        base,
-        EXAMPLES,
-        lora=lora or Lora(r=NEW, alpha=3.0, dropout=0.1, target_modules=LAYERS),
-        train=Train(**{**settings, **train}),
-        device="cpu",
-        seed=0,
-        folder=folder / "adapter",
-        place=folder / "checkpoint",
-        record={},
-        past=past,
-    )
+LORA = Lora(r=NEW, alpha=3.0, dropout=0.1, target_modules=LAYERS)
+fit = partial(fitting.fit, lora=LORA, precision="fp32")
 
 
 def tensors(folder: Path | None) -> dict[str, Any]:
@@ -176,19 +161,19 @@ def test_the_first_step_is_naive(
     naive = fit(shallow, tmp_path / "a", Naive(), lora=lora)
     assert naive.digest == digest_of_tensors(tensors(first.adapter))
     capsys.readouterr()
-    fit(shallow, tmp_path / "b", OLora(), Past(first.examples), lora, steps=1)
+    fit(shallow, tmp_path / "b", OLora(), Past(first.examples), lora=lora, steps=1)
     assert "olora: no earlier adapter to protect" in capsys.readouterr().err
 
 
 def test_an_adapter_of_other_layers_is_an_error(shallow: BaseModel, tmp_path: Path, first: Past) -> None:
     with pytest.raises(TrainingError, match=r"other layers than lora\.target_modules asks for"):
-        fit(shallow, tmp_path, OLora(), first, Lora(target_modules=["q_proj"]))
+        fit(shallow, tmp_path, OLora(), first, lora=Lora(target_modules=["q_proj"]))
 
 
 def test_another_scale_keeps_what_the_old_part_adds(shallow: BaseModel, tmp_path: Path, first: Past) -> None:
     import torch
 
     lora = Lora(r=NEW, alpha=6.0, target_modules=LAYERS)  # alpha / r is 3, the old one's 1.5
-    old, both = tensors(first.adapter), tensors(fit(shallow, tmp_path, OLora(), first, lora, steps=1).folder)
+    old, both = tensors(first.adapter), tensors(fit(shallow, tmp_path, OLora(), first, lora=lora, steps=1).folder)
     for name in (n for n in old if "lora_B" in n):
         torch.testing.assert_close(3.0 * both[name][:, :OLD], 1.5 * old[name])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,41 +10,13 @@ from typing import Any
 import pytest
 
 from sleepy.algo._batches import Batch
-from sleepy.algo._loop import Algorithm
-from sleepy.algo._trainer import NOTHING, Past, Trainer
+from sleepy.algo._trainer import Past, Trainer
 from sleepy.algo.naive import Naive
 from sleepy.algo.sam import Sam
-from sleepy.artifacts import Adapter, BaseModel
+from sleepy.artifacts import BaseModel
 from sleepy.lora.default import Lora
 from sleepy.merge._lora import read_updates
-from sleepy.train.default import Train
-from tests.algo.test_loop import EXAMPLES
-
-
-def fit(
-    base: BaseModel,
-    folder: Path,
-    algorithm: Algorithm,
-    *,
-    dropout: float = 0.1,
-    past: Past = NOTHING,
-    on_step: Callable[[int, float], object] = lambda step, loss: None,
-    **train: Any,
-) -> Adapter:
-    settings = Train(**{"steps": 3, "batch_size": 2, "lr": 1e-3, "checkpoint_every": 1, **train})
-    return algorithm.fit(
-        base,
-        EXAMPLES,
-        lora=Lora(r=4, dropout=dropout),
-        train=settings,
-        device="cpu",
-        seed=0,
-        folder=folder / "adapter",
-        place=folder / "checkpoint",
-        record={},
-        past=past,
-        on_step=on_step,
-    )
+from tests.algo.fitting import EXAMPLES, fit
 
 
 def test_without_rho_it_is_naive_bit_for_bit(shallow: BaseModel, tmp_path: Path) -> None:
@@ -106,7 +78,7 @@ def test_the_gradient_is_that_at_the_perturbed_point_and_the_weights_come_back(
     shallow: BaseModel, tmp_path: Path
 ) -> None:
     checked.clear()
-    fit(shallow, tmp_path, Watched(rho=0.3), dropout=0.0, precision="fp32", grad_accum=2)
+    fit(shallow, tmp_path, Watched(rho=0.3), lora=Lora(r=4), precision="fp32", grad_accum=2)
     assert checked == [0, 1, 2]
 
 

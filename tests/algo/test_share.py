@@ -18,27 +18,17 @@ from sleepy.algo.share import Share
 from sleepy.artifacts import Adapter, BaseModel
 from sleepy.errors import ModelError
 from sleepy.lora.default import Lora
-from sleepy.train.default import Train
-from tests.algo.test_loop import EXAMPLES
+from tests.algo import fitting
+from tests.algo.fitting import EXAMPLES
 
 OLD, NEW = tuple(EXAMPLES[:3]), tuple(EXAMPLES[3:])
 FULL = {"variance": 0.9, "p": 2}
 
 
 def fit(base: BaseModel, folder: Path, algorithm: Algorithm, past: Past = NOTHING, **train: Any) -> Adapter:
-    defaults = {"steps": 2, "batch_size": 2, "lr": 1e-3, "checkpoint_every": 1, "warmup": 0.0, "decay": "constant"}
-    return algorithm.fit(
-        base,
-        NEW if past.examples else OLD,
-        lora=Lora(r=6, dropout=0.1),
-        train=Train(**{**defaults, "precision": "fp32", **train}),
-        device="cpu",
-        seed=0,
-        folder=folder / "adapter",
-        place=folder / "checkpoint",
-        record={},
-        past=past,
-    )
+    settings = {"steps": 2, "warmup": 0.0, "decay": "constant", "precision": "fp32", **train}
+    examples = NEW if past.examples else OLD
+    return fitting.fit(base, folder, algorithm, past, examples=examples, lora=Lora(r=6, dropout=0.1), **settings)
 
 
 @pytest.fixture(scope="module")

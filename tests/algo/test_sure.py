@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleepy.algo._batches import Batch, Encoded, Example, encode
-from sleepy.algo._loop import Algorithm
-from sleepy.algo._trainer import NOTHING, Past, Trainer
+from sleepy.algo._trainer import Past, Trainer
 from sleepy.algo.naive import Naive
 from sleepy.algo.sure import Sure, split
 from sleepy.artifacts import Adapter, BaseModel, Prompt
 from sleepy.lora.default import Lora
 from sleepy.merge._lora import read_updates
-from sleepy.train.default import Train
-from tests.algo.test_loop import EXAMPLES
+from tests.algo.fitting import EXAMPLES, fit
 
 OTHERS = tuple(
     Example(Prompt(({"role": "user", "content": f"Mend {i}."},), "```rust\n", ()), answer)
@@ -30,33 +28,6 @@ OTHERS = tuple(
     )
 )
 TOO_LONG = Example(OTHERS[0].prompt, " ".join(str(i * 7919 % 10007) for i in range(300)))
-
-
-def fit(
-    base: BaseModel,
-    folder: Path,
-    algorithm: Algorithm,
-    *,
-    examples: Sequence[Example] = EXAMPLES,
-    past: Past = NOTHING,
-    dropout: float = 0.1,
-    on_step: Callable[[int, float], object] = lambda step, loss: None,
-    **train: Any,
-) -> Adapter:
-    settings = Train(**{"steps": 3, "batch_size": 2, "lr": 1e-3, "checkpoint_every": 1, **train})
-    return algorithm.fit(
-        base,
-        examples,
-        lora=Lora(r=4, dropout=dropout),
-        train=settings,
-        device="cpu",
-        seed=0,
-        folder=folder / "adapter",
-        place=folder / "checkpoint",
-        record={},
-        past=past,
-        on_step=on_step,
-    )
 
 
 def slowly_ranked(base: BaseModel, adapter: Path | None, examples: Sequence[Example]) -> list[tuple[int, ...]]:
@@ -143,7 +114,7 @@ rows: list[tuple[int, ...]] = []
 def test_a_single_run_rehearses_the_most_surprising_of_the_past(shallow: BaseModel, tmp_path: Path) -> None:
     rows.clear()
     past = Past((OTHERS,))
-    fit(shallow, tmp_path, Checked(buffer=3), past=past, dropout=0.0, precision="fp32", grad_accum=2)
+    fit(shallow, tmp_path, Checked(buffer=3), past=past, lora=Lora(r=4), precision="fp32", grad_accum=2)
     assert buffer == [slowly_ranked(shallow, None, OTHERS)[:3]]
     assert set(rows) == set(buffer[0]) and len(rows) == 9  # six batches of the three, by twos, three times over
 

@@ -8,29 +8,19 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from omegaconf import OmegaConf
 
-from sleepy.artifacts import Task, TaskSet
+from sleepy.artifacts import Task
 from sleepy.data._pairs import load_pairs
 from sleepy.sandbox.bwrap import Bwrap
 from sleepy.tasks._audit import audit, prove
 from sleepy.tasks._similar import fingerprint, jaccard
-from sleepy.tasks.builtin import Builtin, every_koan
+from sleepy.tasks.builtin import every_koan, frozen
 
-CONF = Path(__file__).parents[2] / "conf" / "tasks"
 LINES = {1: (5, 10), 2: (10, 22), 3: (22, 45)}
 
 
-def load(name: str) -> TaskSet:
-    """A set as conf/tasks/<name>.yaml gives it."""
-    values = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
-    base = OmegaConf.to_container(OmegaConf.load(CONF / "koans.yaml"))
-    fields = {k: v for k, v in {**base, **values}.items() if k not in ("defaults", "_target_")}
-    return Builtin(**fields).load()
-
-
 def test_the_sets_are_as_large_and_as_spread_as_they_say() -> None:
-    koans, mini, val = load("koans"), load("koans_mini"), load("koans_val")
+    koans, mini, val = frozen("koans"), frozen("koans_mini"), frozen("koans_val")
     assert set(Counter((t.family, t.level) for t in koans).values()) == {10} and len(koans) == 210
     assert set(Counter((t.family, t.level) for t in mini).values()) == {2} and len(mini) == 42
     assert set(Counter(t.family for t in val).values()) == {10} and len(val) == 70
@@ -42,7 +32,7 @@ def test_the_sets_are_as_large_and_as_spread_as_they_say() -> None:
 
 
 def test_held_out_koans_and_pairs_have_the_same_patterns() -> None:
-    held, pairs = load("patterns"), load_pairs()
+    held, pairs = frozen("patterns"), load_pairs()
     assert set(Counter(t.pattern for t in held).values()) == {3} and len(held) == 159
     together = Counter((t.family, t.pattern) for t in (*held, *pairs))
     assert len(together) == 53 and min(together.values()) >= 14 and sum(together.values()) >= 714
@@ -52,7 +42,7 @@ def test_held_out_koans_and_pairs_have_the_same_patterns() -> None:
 
 def test_pairs_of_a_pattern_are_not_renamings() -> None:
     groups: dict[str, list[Task]] = {}
-    for task in (*load("patterns"), *load_pairs()):
+    for task in (*frozen("patterns"), *load_pairs()):
         groups.setdefault(task.pattern, []).append(task)
     for pattern, tasks in groups.items():
         prints = [fingerprint(t.broken).shape for t in tasks]
