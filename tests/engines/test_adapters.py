@@ -109,12 +109,13 @@ def tiny(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Served:
     whole = hot(base, random_adapter(base, folder / "whole"))
     qwen2 = tiny_base(folder / "qwen2")
     other = hot(qwen2, random_adapter(qwen2, folder / "other"))
-    gguf, alpha = whole.gguf.read_bytes(), b"adapter.lora.alpha"
+    gguf, header, alpha = whole.gguf.read_bytes(), read_header(whole.gguf), b"adapter.lora.alpha"
     files = {
         "half": gguf[: len(gguf) // 2],
         "header": gguf[:200],
         "empty": b"",
-        "bare": replace(read_header(whole.gguf), tensors={}).packed(),
+        "bare": replace(header, tensors={}).packed(),
+        "vast": replace(header, tensors={"blk.0.ffn_up.weight.lora_a": ((2**63, 64), 0, 0)}).packed(),
         "text": b"no adapter",
         "typed": gguf.replace(alpha + b"\x06", alpha + b"\x04"),  # alpha as a whole number
         "renamed": gguf.replace(b".ffn_up.", b".ffn_no."),
@@ -154,6 +155,7 @@ def refuses(engine: Engine, model: Served, name: str, message: str) -> None:
         ("text", "it begins with b'no a'"),
         ("typed", "expected a LoRA adapter with its alpha"),
         ("bare", "GGUF file of type adapter with 0 tensors, expected a LoRA adapter"),
+        ("vast", "the adapter cannot be read: "),
         ("model", "GGUF file of type unknown with 20 tensors, expected a LoRA adapter"),
         ("other", "found an adapter for the architecture qwen2, but tiny is llama"),
         ("renamed", r"blk\.0\.ffn_no.* but tiny has no such weight there: this adapter is of another base model"),

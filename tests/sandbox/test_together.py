@@ -33,6 +33,8 @@ def test_the_verdicts_are_those_of_each_alone(tmp_path: Path, left_out: str) -> 
     alone = Bwrap().open(tmp_path / "alone").check_all(jobs)
     calls: list[int] = []
     together = check_together(Bwrap().open(tmp_path / "together"), jobs, lambda: calls.append(1))
+    unsorted = check_together(Bwrap().open(tmp_path / "unsorted"), jobs, sound=True)
+    assert [(c.stage, c.codes) for c in unsorted] == [(c.stage, c.codes) for c in together]
     assert {job[0]: (a.stage, a.codes) for job, a in zip(jobs, alone, strict=True)} == {
         job[0]: (t.stage, t.codes) for job, t in zip(jobs, together, strict=True)
     }
