@@ -75,7 +75,11 @@ fast: list[dict[str, Any]] = []
 def test_two_steps_keep_what_surprises_most_and_split_the_buffer(shallow: BaseModel, tmp_path: Path) -> None:
     import torch
 
-    strong: dict[str, Any] = {"dropout": 0.8, "lr": 1e-2, "precision": "fp32"}  # dropout in the ranking would show
+    strong: dict[str, Any] = {
+        "lora": Lora(r=4, dropout=0.8),
+        "lr": 1e-2,
+        "precision": "fp32",
+    }  # dropout in the ranking would show
     first = fit(shallow, tmp_path / "1", Watched(buffer=4, ema=0.5), **strong)
     assert kept(first) == [slowly_ranked(shallow, first.folder, EXAMPLES)[:4]]
     last = fast[-1]
