@@ -20,6 +20,8 @@ from sleepy.train.default import Train
 from tests.algo import fitting
 from tests.algo.fitting import EXAMPLES
 
+pytestmark = pytest.mark.slow  # together they are half a minute
+
 OLD, NEW = tuple(EXAMPLES[:3]), tuple(EXAMPLES[3:])
 fit = partial(fitting.fit, examples=NEW, precision="fp32")
 

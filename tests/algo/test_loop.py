@@ -24,6 +24,7 @@ from sleepy.train.default import Train
 from tests.algo.fitting import EXAMPLES, fit
 
 
+@pytest.mark.slow
 def test_same_seed_same_digest_and_the_loss_falls(smollm2: BaseModel, tmp_path: Path) -> None:
     one, same, other = (fit(smollm2, tmp_path / n, seed=s) for n, s in (("a", 0), ("b", 0), ("c", 1)))
     assert one.digest == same.digest != other.digest
@@ -92,6 +93,7 @@ print(fit(base, Path({folder!r}), steps=6, **{more!r}).digest)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_was_ended_goes_on_to_the_same_adapter(
     smollm2: BaseModel, tmp_path: Path, number: signal.Signals
@@ -168,6 +170,7 @@ def test_qlora_trains_on_a_cpu(smollm2: BaseModel, tmp_path: Path) -> None:
     assert len(adapter.losses) == 2 and adapter.digest != fit(smollm2, tmp_path / "plain", steps=2).digest
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_and_accumulation_change_memory_not_the_result(
     smollm2: BaseModel, tmp_path: Path
 ) -> None:

@@ -22,6 +22,8 @@ from sleepy.train.default import Train
 from tests.algo import fitting
 from tests.algo.fitting import EXAMPLES
 
+pytestmark = pytest.mark.slow  # together they are half a minute
+
 OLD, NEW = 4, 2  # ranks
 LAYERS = ["q_proj", "down_proj"]
 LORA = Lora(r=NEW, alpha=3.0, dropout=0.1, target_modules=LAYERS)

@@ -19,6 +19,7 @@ from sleepy.merge._lora import read_updates
 from tests.algo.fitting import EXAMPLES, fit
 
 
+@pytest.mark.slow
 def test_without_rho_it_is_naive_bit_for_bit(shallow: BaseModel, tmp_path: Path) -> None:
     plain = fit(shallow, tmp_path / "naive", Naive())
     none, some = (fit(shallow, tmp_path / f"{rho}", Sam(rho=rho)) for rho in (0.0, 0.5))

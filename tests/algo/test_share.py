@@ -21,6 +21,8 @@ from sleepy.lora.default import Lora
 from tests.algo import fitting
 from tests.algo.fitting import EXAMPLES
 
+pytestmark = pytest.mark.slow  # together they are half a minute
+
 OLD, NEW = tuple(EXAMPLES[:3]), tuple(EXAMPLES[3:])
 FULL = {"variance": 0.9, "p": 2}
 

@@ -21,6 +21,8 @@ from sleepy.lora.default import Lora
 from sleepy.merge._lora import read_updates
 from tests.algo.fitting import EXAMPLES, fit
 
+pytestmark = pytest.mark.slow  # together they are half a minute
+
 OTHERS = tuple(
     Example(Prompt(({"role": "user", "content": f"Mend {i}."},), "```rust\n", ()), answer)
     for i, answer in enumerate(

@@ -17,6 +17,8 @@ from sleepy.export._write import write_f16
 from sleepy.merge.default import Merge
 from tests.merge.made import random_adapter, tiny_base
 
+pytestmark = pytest.mark.slow  # together they are half a minute
+
 Engine = LlamaCpp | Transformers
 LLAMA, HF = LlamaCpp(threads=1, context=512), Transformers(device="cpu", precision="fp32")
 PROMPTS = [

@@ -40,6 +40,7 @@ def test_endless_loop_in_the_program(box: Checker) -> None:
     assert check.stage == "test" and "CPU time" in check.detail
 
 
+@pytest.mark.slow
 def test_sleeping_for_ever_is_ended_and_not_cached(tmp_path: Path) -> None:
     checker = Bwrap(run_cpu_seconds=1).open(tmp_path)
     program = "pub fn attack() { loop { std::thread::sleep(std::time::Duration::from_secs(1)) } }"
@@ -48,6 +49,7 @@ def test_sleeping_for_ever_is_ended_and_not_cached(tmp_path: Path) -> None:
     assert checker.cache._db.execute("SELECT count(*) FROM verdicts").fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_endless_const_evaluation_in_the_compiler(box: Checker) -> None:
     before = (
         "#![allow(long_running_const_eval)]\nconst X: u64 = { let mut i = 0u64; while i < u64::MAX { i += 1; } i };\n"

@@ -27,6 +27,7 @@ PROGRAMS: dict[str, str] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left_out", ["has the same symbol", ""])
 def test_the_verdicts_are_those_of_each_alone(tmp_path: Path, left_out: str) -> None:
     jobs: list[ToCheck] = [(text, TEST, "2024", "") for name, text in PROGRAMS.items() if name != left_out]
