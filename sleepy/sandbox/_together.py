@@ -14,7 +14,7 @@ from sleepy.artifacts import Check, ToCheck
 from sleepy.sandbox._rustc import with_tests
 from sleepy.sandbox._sandbox import Checker
 
-TOGETHER = 12  # programs an executable: linking costs 0.1 s, one more program 10 ms
+TOGETHER = 12  # programs an executable
 
 
 def check_together(
