@@ -72,6 +72,11 @@ find_rustc() { # the first on PATH that answers and is new enough: rustup's shim
   done
   return 1
 }
+clippy_ok() { # in the toolchain of the rustc that is used; where there is none, that is missing first
+  local rustc
+  rustc=$(find_rustc) || return 0
+  [ -x "$("$rustc" --print sysroot)/bin/clippy-driver" ]
+}
 has_package() { # in .venv, at the pinned version, whatever its build
   "$PY" -c 'import sys; from importlib.metadata import version as v
 sys.exit(v(sys.argv[1]).split("+")[0] != sys.argv[2])' "$1" "$(pinned "$1")" >/dev/null 2>&1
@@ -112,10 +117,18 @@ apt_rust() { # clippy is a few megabytes more; an old release may have nothing b
   if candidate rustup >/dev/null; then echo rustup; fi
 }
 
+apt_clippy() { # of the rustc that apt brought; rustup has its own
+  local rust
+  for rust in rustc rustc-web; do
+    if dpkg -s "$rust" >/dev/null 2>&1; then echo "rust${rust#rustc}-clippy"; fi
+  done
+}
+
 missing_tools() {
   venv_ok || find_python >/dev/null || echo python
   compiler_ok || has_package llama_cpp_python || echo compiler
   find_rustc >/dev/null || echo rust
+  clippy_ok || echo clippy
   [ "$(uname)" != Linux ] || have bwrap || echo bubblewrap
 }
 called() { # what a missing tool is called before a person
@@ -123,6 +136,7 @@ called() { # what a missing tool is called before a person
     python) echo "Python 3.11 or newer with venv" ;;
     compiler) echo "a C++ compiler (llama-cpp-python is compiled)" ;;
     rust) echo "rustc 1.$OLDEST_RUST or newer (found: $(rustc --version 2>/dev/null || echo none that runs))" ;;
+    clippy) echo "Clippy for that rustc (pairs about style are proven with it)" ;;
     bubblewrap) echo "bubblewrap (without it, sandbox=rlimit, which covers less)" ;;
   esac
 }
@@ -131,17 +145,19 @@ packages_for() { # the packages of apt or brew that bring the named tools
   for tool in "$@"; do
     case $(uname)-$tool in
       Darwin-python) echo python@3.12 ;;
-      Darwin-rust) echo rust ;;
+      Darwin-rust | Darwin-clippy) echo rust ;;
       Darwin-*) ;;
       *-python) apt_python ;;
       *-compiler) echo g++ ;;
       *-rust) apt_rust ;;
+      *-clippy) apt_clippy ;;
       *) echo "$tool" ;;
     esac
   done
 }
 lines_for() { # the lines that a person runs to install the named tools
   local packages
+  case " $* " in *" clippy "*) if have rustup; then echo "rustup component add clippy"; fi ;; esac
   packages=$(packages_for "$@" | xargs)
   if [ "$(uname)" = Darwin ]; then
     case " $* " in *" compiler "*) echo "xcode-select --install" ;; esac
@@ -168,6 +184,12 @@ tools() {
     if have rustup && [ "$(rustup toolchain list 2>/dev/null)" = "no installed toolchains" ]; then
       say "rustup is here, but has no toolchain: trying 'rustup default stable'"
       rustup default stable >/dev/null 2>&1 || say "rustup could not get one"
+      missing=$(missing_tools | xargs)
+    fi ;;
+  esac
+  case " $missing " in *" clippy "*)
+    if have rustup; then
+      rustup component add clippy >/dev/null 2>&1 || say "rustup could not add clippy"
       missing=$(missing_tools | xargs)
     fi ;;
   esac

@@ -60,7 +60,8 @@ def run(config: DictConfig) -> None:
     if "fetch" in stages:
         hush()
     with tracker.run(name=name, tags=tags, parent=parent) as tracked:
-        _log.config(tracked, OmegaConf.to_container(config, resolve=True), overrides)  # type: ignore[arg-type]
+        resolved: Any = OmegaConf.to_container(config, resolve=True)
+        _log.config(tracked, resolved, overrides)
         job = Job(chosen, choices, overrides, Path(hydra.runtime.output_dir), tracker, tracked)
         for stage in stages:
             getattr(job, stage)()
@@ -140,7 +141,7 @@ class Job:
             self.chosen, self.root, self.choices["algo"], self.base, self.pairs, self.tasks, self.checker,
             self.tracked, self.stages, self.folder,
         )  # fmt: skip
-        self.before = self.learner.before = self.learner.measure(self.tasks, stage="baseline")
+        self.before = self.learner.measure(self.tasks, stage="baseline")
         _log.scores(self.tracked, self.before, "baseline")
         page = self.chosen["report"].scores(self.folder, self.before, "baseline")
         self.tracked.artifact(page, "report")
@@ -151,6 +152,8 @@ class Job:
         """Adapters from mixes, in the stream's order."""
         if self.chosen["algo"].trains:
             self.adapter, self.course = self.chosen["stream"].run(self.learner)
+            if self.adapter:  # of a stream's adapters the one that it ends with
+                self.tracked.tags({"adapter.digest": self.adapter.digest})
             if self.course:
                 _log.course(self.tracked, self.folder, self.course)
 

@@ -39,6 +39,12 @@ def test_help_and_config_answer_without_loading_anything_heavy(tmp_path: Path) -
     assert done.stdout.rstrip().endswith("[]"), done.stderr
 
 
+def test_an_algorithm_keeps_its_data_in_a_stream(tmp_path: Path) -> None:
+    for words, data in (([], "all.All"), (["algo=replay"], "mixed.Mixed"), (["algo=replay", "data=all"], "all.All")):
+        shown = sleepy("stream=sequential", *words, "--cfg", "job", folder=tmp_path)
+        assert f"_target_: sleepy.data.{data}" in shown.stdout, shown.stdout + shown.stderr
+
+
 def test_all_problems_of_a_command_line_are_told_at_once(tmp_path: Path) -> None:
     done = sleepy("model=qwen-0.5b", "lora.rr=8", "train.lr=abc", "trian.steps=4", folder=tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr

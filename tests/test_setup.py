@@ -280,6 +280,27 @@ esac""",
     assert checkout.calls[0] == "rustup default stable"
 
 
+@pytest.mark.parametrize("brings", ["rustup", "apt-get", ""])
+def test_a_toolchain_without_clippy_is_given_it(checkout: Checkout, brings: str) -> None:
+    driver = checkout.root / "toolchain" / "bin" / "clippy-driver"
+    driver.parent.mkdir(parents=True)
+    said = "case $1 in --version) echo rustc 1.95.0 ;; --print) echo $HERE/toolchain ;; esac"
+    checkout.without("rustc")
+    checkout.tool("rustc", said)
+    bring = f"printf x >{driver}; /bin/chmod +x {driver}"
+    if brings == "rustup":
+        checkout.tool("rustup", f'echo "rustup $*" >>"$CALLS"; {bring}')
+    if brings == "apt-get":
+        checkout.tool("dpkg", '[ "$2" = rustc-web ]')
+        apt(checkout, DEBIAN_12, True, bring)
+    assert checkout.setup().status == (0 if brings else 1), checkout.said
+    if brings:
+        line = next(call for call in checkout.calls if call.startswith(brings) and "update" not in call)
+        assert line.endswith({"rustup": "component add clippy", "apt-get": " rust-web-clippy"}[brings])
+    else:
+        assert "Clippy for that rustc" in checkout.said
+
+
 def test_without_bubblewrap_it_warns_and_goes_on(checkout: Checkout) -> None:
     checkout.without("bwrap")
     assert checkout.setup().status == 0

@@ -1,5 +1,5 @@
 """The training loop that every algorithm shares. An algorithm overrides the methods of `Algorithm` in which it differs:
-what is learned (`material`), what trains (`adapt`), what it remembers (`begin`, `after_step`, `end`), the loss
+what trains (`adapt`), what it remembers (`begin`, `after_step`, `end`), the loss
 (`loss`, `gradient`) and the form of the result (`write`)."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sleepy.algo import _checkpoint
 from sleepy.algo._batches import Batch, Example, encode, schedule
 from sleepy.algo._device import check_machine, load_base, pick_device
 from sleepy.algo._interrupt import deferred
-from sleepy.algo._trainer import MEMORY, NOTHING, Past, Tools, Trainer
+from sleepy.algo._trainer import MEMORY, NOTHING, Past, Trainer
 from sleepy.artifacts import Adapter, BaseModel
 from sleepy.errors import TrainingError
 from sleepy.lora.default import Lora
@@ -43,7 +43,6 @@ class Algorithm:
         place: Path,
         record: dict[str, Any],
         past: Past = NOTHING,
-        tools: Tools | None = None,
         on_step: Callable[[int, float], object] = lambda step, loss: None,
     ) -> Adapter:
         """Train an adapter on `examples`, after what is `past`, and write it to `folder` as PEFT does.
@@ -61,11 +60,10 @@ class Algorithm:
         where = pick_device(device)
         try:
             model = load_base(base, train, where)
-            chosen = self.material(examples, past, model, tokenizer, seed, tools)
-            encoded, left_out = encode(chosen, tokenizer, train.max_length)
+            encoded, left_out = encode(examples, tokenizer, train.max_length)
             if left_out:
                 limit = f"train.max_length={train.max_length}"
-                say(f"{left_out} of {len(chosen)} pairs are longer than {limit} and left out")
+                say(f"{left_out} of {len(examples)} pairs are longer than {limit} and left out")
             plan = schedule(encoded, train.batch_size, train.steps * train.grad_accum, seed)
             trainer = self._trainer(model, tokenizer, lora, train, where, seed, past)
             self.begin(trainer, past)
@@ -83,7 +81,7 @@ class Algorithm:
                     if interrupted():
                         raise KeyboardInterrupt
             self.write(trainer, folder, base.name)
-            self.end(trainer, past, chosen, folder / MEMORY)
+            self.end(trainer, past, examples, folder / MEMORY)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
                 raise
@@ -100,12 +98,6 @@ class Algorithm:
     def check_machine(self, train: Train, device: str) -> None:
         """Raises ConfigError for what this machine cannot do, before anything is fetched."""
         check_machine(train, device)
-
-    def material(
-        self, examples: Sequence[Example], past: Past, model: Any, tokenizer: Any, seed: int, tools: Tools | None
-    ) -> list[Example]:
-        """The examples that are learned: those of the mix. `model` is the base model, for those who ask it for more."""
-        return list(examples)
 
     def adapt(self, model: Any, lora: Lora, past: Past) -> Any:
         """`model` with what trains: an adapter, which goes on from the past's where there is one."""

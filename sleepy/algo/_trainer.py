@@ -1,15 +1,14 @@
-"""What an algorithm's methods work with: the past, the tools, and the model in training."""
+"""What an algorithm's methods work with: the past, and the model in training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sleepy.algo._batches import Batch, Encoded, Example, collate, encode
-from sleepy.artifacts import Task, digest_of, digest_of_file
-from sleepy.sandbox._sandbox import Checker
+from sleepy.artifacts import digest_of, digest_of_file
 from sleepy.train.default import Train
 
 MEMORY = "memory"
@@ -35,20 +34,12 @@ class Past:
         files = sorted(p for p in self.adapter.rglob("*") if p.is_file()) if self.adapter else []
         known = {"adapter_model.safetensors", "adapter_config.json"}
         return {
-            "examples": [digest_of([e.answer for e in step]) for step in self.examples],
+            "examples": [digest_of([(e.prompt.messages, e.answer) for e in step]) for step in self.examples],
             "files": [digest_of_file(p) for p in files if p.name in known or p.parent.name == MEMORY],
         }
 
 
 NOTHING = Past()
-
-
-@dataclass(frozen=True)
-class Tools:
-    """For algorithms that make examples of their own: the compiler, and how a task is put to the model."""
-
-    checker: Checker
-    examples: Callable[[Sequence[Task]], list[Example]]
 
 
 @dataclass

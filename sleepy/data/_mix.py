@@ -18,8 +18,8 @@ class Data(Protocol):
         """How many pairs the baseline is asked to learn which it fails; 0 when the mix does not depend on it."""
         ...
 
-    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int) -> Mix:
-        """The mix, the same for the same arguments."""
+    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int, earlier: Sequence[Task] = ()) -> Mix:
+        """The mix, the same for the same arguments. `earlier`: the pairs of a stream's tasks before this one."""
         ...
 
 

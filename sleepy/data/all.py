@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sleepy.artifacts import Mix, Scores, TaskSet
+from sleepy.artifacts import Mix, Scores, Task, TaskSet
 from sleepy.data._mix import draw
 from sleepy.schema import ranged
 
@@ -23,6 +24,6 @@ class All:
         """The baseline is not asked."""
         return 0
 
-    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int) -> Mix:
+    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int, earlier: Sequence[Task] = ()) -> Mix:
         """See Data.compose."""
         return draw({"all": pairs.tasks}, {"all": 1.0}, self.examples or len(pairs), seed)

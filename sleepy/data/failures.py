@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sleepy.artifacts import Mix, Scores, TaskSet
+from sleepy.artifacts import Mix, Scores, Task, TaskSet
 from sleepy.data._mix import draw, outcomes
 from sleepy.schema import ranged
 
@@ -18,7 +19,7 @@ class Failures:
 
     probe: int = ranged(24, at_least=1)
 
-    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int) -> Mix:
+    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int, earlier: Sequence[Task] = ()) -> Mix:
         """See Data.compose."""
         failed = outcomes(pairs, probed)[1] if probed else []
         return draw({"hard": failed}, {"hard": 1.0}, len(failed), seed)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sleepy.artifacts import Mix, Scores, TaskSet
+from sleepy.artifacts import Mix, Scores, Task, TaskSet
 from sleepy.data._mix import draw, outcomes
 from sleepy.schema import ranged
 
@@ -13,7 +14,8 @@ from sleepy.schema import ranged
 class Mixed:
     """A mix of three parts; the weights need not add up to one.
 
-    replay: weight of pairs drawn from all of them, whatever the baseline makes of them (at least 0).
+    replay: weight of pairs drawn from all of them (in a stream: of the tasks before), whatever the baseline makes of
+        them (at least 0).
     success: weight of pairs that the baseline passes (at least 0).
     hard: weight of pairs that the baseline fails; few of them are drawn several times (at least 0).
     copies: how often each pair that the baseline fails is drawn, instead of by weight; 0 goes by weight (at least 0).
@@ -36,9 +38,9 @@ class Mixed:
             else ["replay, success, hard: all are 0, expected a weight"]
         )
 
-    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int) -> Mix:
+    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int, earlier: Sequence[Task] = ()) -> Mix:
         """See Data.compose."""
         passed, failed = outcomes(pairs, probed) if probed else ([], [])
-        pools = {"replay": pairs.tasks, "success": passed, "hard": failed}
+        pools = {"replay": earlier or pairs.tasks, "success": passed, "hard": failed}
         weights = {"replay": self.replay, "success": self.success, "hard": self.hard}
         return draw(pools, weights, self.examples, seed, {"hard": self.copies * len(failed)} if self.copies else {})

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sleepy.artifacts import Mix, Scores, TaskSet
+from sleepy.artifacts import Mix, Scores, Task, TaskSet
 from sleepy.data._mix import draw
 from sleepy.errors import DataError
 from sleepy.schema import ranged
@@ -31,7 +32,7 @@ class Pattern:
         """What the fields' own bounds cannot say."""
         return [] if self.patterns else ["patterns: found none, expected names such as data.patterns=[use_after_move]"]
 
-    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int) -> Mix:
+    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int, earlier: Sequence[Task] = ()) -> Mix:
         """See Data.compose. Raises DataError for a pattern without pairs."""
         known = sorted({t.pattern for t in pairs})
         for name in self.patterns:

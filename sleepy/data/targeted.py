@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sleepy.artifacts import Mix, Scores, TaskSet
+from sleepy.artifacts import Mix, Scores, Task, TaskSet
 from sleepy.data._mix import draw, outcomes
 from sleepy.schema import ranged
 
@@ -22,7 +23,7 @@ class Targeted:
     failing: float = ranged(0.5, above=0, at_most=1)
     examples: int = ranged(0, at_least=0)
 
-    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int) -> Mix:
+    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int, earlier: Sequence[Task] = ()) -> Mix:
         """See Data.compose."""
         passed, failed = outcomes(pairs, probed) if probed else ([], [])
         lost = [t.pattern for t in failed]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sleepy.algo._batches import Example
-from sleepy.algo._trainer import NOTHING, Past, Tools
+from sleepy.algo._trainer import NOTHING, Past
 from sleepy.artifacts import Adapter, BaseModel, HotAdapter, Mix, Scores, Served, Task, TaskSet, digest_of
 from sleepy.data._mix import outcomes
 from sleepy.data._pairs import sample
@@ -27,7 +27,7 @@ from sleepy.train.default import Train
 @dataclass
 class Learner:
     """The base model with everything that trains and measures it. `options` are the run's, by group; `algorithm` is
-    the name of the choice; `exam` is what results are measured on, `before` the base model's scores there."""
+    the name of the choice; `exam` is what results are measured on."""
 
     options: dict[str, Any]
     root: Root
@@ -39,7 +39,6 @@ class Learner:
     tracked: Run
     stages: Stages
     folder: Path
-    before: Scores | None = None
     mixed: Mix | None = None
     places: list[Path] = field(default_factory=list)
     trained: int = 0
@@ -58,16 +57,19 @@ class Learner:
         """Tasks as the model sees them in training."""
         repair = self.options["repair"]
         broken = self.checker.check_all([t.broken_job for t in tasks])
-        return [Example(repair.first(t, b), repair.answer(t.fix), t) for t, b in zip(tasks, broken, strict=True)]
+        return [Example(repair.first(t, b), repair.answer(t.fix)) for t, b in zip(tasks, broken, strict=True)]
 
-    def mix(self, pairs: TaskSet, seed: int, adapter: Adapter | None = None) -> tuple[Mix, list[Task]]:
-        """A mix from `pairs`, and the pairs among those asked that the model (with `adapter`) passes already."""
+    def mix(
+        self, pairs: TaskSet, seed: int, adapter: Adapter | None = None, earlier: Sequence[Task] = ()
+    ) -> tuple[Mix, list[Task]]:
+        """A mix from `pairs`, and the pairs among those asked that the model (with `adapter`) passes already.
+        `earlier`: the pairs of a stream's tasks before."""
         data, probed = self.options["data"], None
         if data.probe:
             asked = sample(pairs, data.probe, seed)
             self.prove(asked.tasks)
             probed = self.measure(asked, adapter, "probe")
-        mix = data.compose(pairs, probed, seed)
+        mix = data.compose(pairs, probed, seed, earlier)
         self.prove(tuple(dict.fromkeys(mix.examples)))
         self.mixed = mix
         return mix, outcomes(pairs, probed)[0] if probed else []
@@ -110,7 +112,6 @@ class Learner:
                 place=place,
                 record=record,
                 past=past,
-                tools=Tools(self.checker, self.examples),
                 on_step=on_step,
             )
         self.trained += settings.steps

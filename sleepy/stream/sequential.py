@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 
 from sleepy.algo._trainer import NOTHING, Past
-from sleepy.artifacts import Adapter, Course, Scores, TaskSet
+from sleepy.artifacts import Adapter, Course, Scores, Task, TaskSet
 from sleepy.errors import DataError
 from sleepy.schema import choice, ranged
 from sleepy.stream._learner import Learner
@@ -32,16 +32,17 @@ class Sequential:
 
     def run(self, learner: Learner) -> tuple[Adapter | None, Course | None]:
         """See Stream.run."""
-        past, adapter, after = NOTHING, None, list[Scores]()
+        past, adapter, after, earlier = NOTHING, None, list[Scores](), list[Task]()
+        before = learner.measure(learner.exam, stage="baseline")
         order = list(dict.fromkeys(self._of(t) for t in learner.exam))
         for i, name in enumerate(order):
             own = TaskSet(name, learner.pairs.version, tuple(t for t in learner.pairs if self._of(t) == name))
-            mix, _ = learner.mix(own, learner.root.seed)
+            mix, _ = learner.mix(own, learner.root.seed, earlier=earlier)
+            earlier += own.tasks
             adapter = learner.learn(mix, past, name=f"{i + 1}-{name}")
             past = Past((*past.examples, tuple(learner.examples(mix.examples))), adapter.folder)
             after.append(learner.measure(learner.exam, adapter))
         groups = tuple(tuple(t.id for t in learner.exam if self._of(t) == name) for name in order)
-        before = learner.before or learner.measure(learner.exam, stage="baseline")
         return adapter, Course(tuple(order), groups, before, tuple(after))
 
     def _of(self, task: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -17,8 +18,8 @@ _FOLDER = Path(__file__).parent
 
 def frozen(name: str) -> TaskSet:
     """The set that conf/tasks/<name>.yaml describes."""
-    base, own = (OmegaConf.to_container(OmegaConf.load(CONF / "tasks" / f"{n}.yaml")) for n in ("koans", name))
-    values = {**base, **own}  # type: ignore[dict-item]
+    files = [OmegaConf.load(CONF / "tasks" / f"{n}.yaml") for n in ("koans", name)]
+    values: Any = OmegaConf.to_container(OmegaConf.merge(*files))
     return Builtin(**{k: v for k, v in values.items() if k not in ("defaults", "_target_")}).load()
 
 

@@ -53,9 +53,8 @@ def scores(run: Run, measured: Scores, prefix: str) -> None:
 
 
 def adapter(run: Run, trained: Adapter, step: str = "") -> None:
-    """The adapter's folder, its digest and what it cost; the last step of a stream has the last word."""
+    """The adapter's folder and what it cost; of a stream's steps the last has the last word."""
     run.artifact(trained.folder, f"adapter/{step}".rstrip("/"))
-    run.tags({"adapter.digest": trained.digest})
     run.metrics(
         {"train/seconds": trained.seconds, "train/parameters": trained.trainable, "train/tokens": trained.tokens}
     )

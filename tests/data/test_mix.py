@@ -52,6 +52,15 @@ def test_mixed_keeps_its_proportions_and_copies_the_few_hard_ones(koan: Task) ->
     assert min([t.id for t in mix.examples].count(t.id) for t in tasks.tasks[18:]) >= 7
 
 
+def test_in_a_stream_what_is_replayed_comes_from_the_tasks_before(koan: Task) -> None:
+    tasks = pairs(koan)
+    earlier, own = tasks.tasks[:8], TaskSet("own", "1", tasks.tasks[8:])
+    old = {t.id for t in earlier}
+    mix = Mixed(examples=50).compose(own, probed(own, set()), 0, earlier)
+    assert sum(t.id in old for t in mix.examples) == mix.parts["replay"] == 38  # 44 of 44 + 14: nothing was passed
+    assert {t.id for t in Replay(examples=12).compose(own, None, 0, earlier).examples} <= old
+
+
 def test_hard_pairs_are_copied_as_often_as_asked(koan: Task) -> None:
     tasks = pairs(koan)
     scores = probed(tasks, {t.id for t in tasks.tasks[:18]})
