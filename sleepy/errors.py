@@ -26,7 +26,11 @@ class SandboxError(SleepyError):
 
 
 class TrainingError(SleepyError):
-    """Training cannot go on: a loss that is not finite, no memory, nothing to train on."""
+    """Training cannot go on: a loss that is not finite, no memory."""
+
+
+class NothingToLearn(TrainingError):
+    """There is no pair to train on: an error of a run, but no reason for a stream to stop at one of its tasks."""
 
 
 class EngineError(SleepyError):

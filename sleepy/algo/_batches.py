@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sleepy.artifacts import Prompt
+from sleepy.artifacts import Prompt, Task
 from sleepy.errors import TrainingError
 
 _WINDOW = 8  # batches sorted by length among each other: little padding, still well shuffled
@@ -15,10 +15,12 @@ _WINDOW = 8  # batches sorted by length among each other: little padding, still 
 
 @dataclass(frozen=True)
 class Example:
-    """A training pair as the model sees it: the prompt, and the answer it should give after the prefill."""
+    """A training pair as the model sees it: the prompt, and the answer it should give after the prefill. `task` is the
+    pair itself, for algorithms that ask more of it."""
 
     prompt: Prompt
     answer: str
+    task: Task | None = None
 
 
 @dataclass(frozen=True)

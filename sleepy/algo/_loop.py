@@ -1,5 +1,5 @@
 """The training loop that every algorithm shares. An algorithm overrides the methods of `Algorithm` in which it differs:
-what trains (`adapt`), what it remembers (`begin`, `after_step`, `end`), the loss
+what it trains on (`material`), what trains (`adapt`), what it remembers (`begin`, `after_step`, `end`), the loss
 (`loss`, `gradient`) and the form of the result (`write`)."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sleepy.algo import _checkpoint
 from sleepy.algo._batches import Batch, Example, encode, schedule
 from sleepy.algo._device import check_machine, load_base, pick_device
 from sleepy.algo._interrupt import deferred
-from sleepy.algo._trainer import MEMORY, NOTHING, Past, Trainer
+from sleepy.algo._trainer import MEMORY, NOTHING, Past, Tools, Trainer
 from sleepy.artifacts import Adapter, BaseModel
 from sleepy.errors import TrainingError
 from sleepy.lora.default import Lora
@@ -43,6 +43,7 @@ class Algorithm:
         place: Path,
         record: dict[str, Any],
         past: Past = NOTHING,
+        tools: Tools | None = None,
         on_step: Callable[[int, float], object] = lambda step, loss: None,
     ) -> Adapter:
         """Train an adapter on `examples`, after what is `past`, and write it to `folder` as PEFT does.
@@ -56,6 +57,7 @@ class Algorithm:
         from transformers import AutoTokenizer
 
         start = time.perf_counter()
+        examples = self.material(examples, past, tools, seed, place)
         tokenizer = AutoTokenizer.from_pretrained(base.weights)
         where = pick_device(device)
         try:
@@ -98,6 +100,13 @@ class Algorithm:
     def check_machine(self, train: Train, device: str) -> None:
         """Raises ConfigError for what this machine cannot do, before anything is fetched."""
         check_machine(train, device)
+
+    def material(
+        self, examples: Sequence[Example], past: Past, tools: Tools | None, seed: int, place: Path
+    ) -> Sequence[Example]:
+        """What is trained on, made of the examples given. `place` is the checkpoint's folder: what took long to make
+        is kept there. Without `tools` nothing can be asked of compiler and model."""
+        return examples
 
     def adapt(self, model: Any, lora: Lora, past: Past) -> Any:
         """`model` with what trains: an adapter, which goes on from the past's where there is one."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sleepy.algo._batches import Batch, Encoded, Example, collate, encode
-from sleepy.artifacts import digest_of, digest_of_file
+from sleepy.artifacts import Check, Completion, Prompt, Task, ToCheck, digest_of, digest_of_file
 from sleepy.train.default import Train
 
 MEMORY = "memory"
@@ -40,6 +40,22 @@ class Past:
 
 
 NOTHING = Past()
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What an algorithm may ask beyond its examples.
+
+    check: the sandbox's verdicts on programs, in order.
+    ask: greedy answers to prompts by the base model, or (`latest` true) by it with the past's adapter on.
+    program: the program in an answer.
+    examples: tasks as the model sees them in training.
+    """
+
+    check: Callable[[Sequence[ToCheck]], list[Check]]
+    ask: Callable[[Sequence[Prompt], bool], list[Completion]]
+    program: Callable[[str], str]
+    examples: Callable[[Sequence[Task]], list[Example]]
 
 
 @dataclass

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from sleepy.artifacts import Mix, Scores, Task, TaskSet
-from sleepy.errors import TrainingError
+from sleepy.errors import NothingToLearn
 
 
 class Data(Protocol):
@@ -38,12 +38,14 @@ def draw(
 ) -> Mix:
     """`total` examples, shared among the parts by weight (largest remainder; a part without any pair leaves its share
     to the others), but for parts whose number is `fixed`. A pool is used up before anything in it is drawn again:
-    small pools give copies. Raises TrainingError when every part with a weight is empty."""
+    small pools give copies. Raises NothingToLearn when every part with a weight is empty."""
     given = {name: count for name, count in (fixed or {}).items() if pools[name]}
     shares = {name: weight for name, weight in weights.items() if weight > 0 and pools[name] and name not in given}
     if not shares and not given:
         empty = ", ".join(name for name, weight in weights.items() if weight > 0)
-        raise TrainingError(f"nothing to train on: no pair in {empty}. Raise data.probe, or choose another data option")
+        raise NothingToLearn(
+            f"nothing to train on: no pair in {empty}. Raise data.probe, or choose another data option"
+        )
     counts = {**given, **_apportion(shares, max(0, total - sum(given.values())))}
     rng = random.Random(seed)
     drawn: list[Task] = []

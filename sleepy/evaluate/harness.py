@@ -13,6 +13,15 @@ from sleepy.engines._engine import Engine, Session
 from sleepy.repair._strategy import Strategy
 from sleepy.sandbox._sandbox import Checker
 
+Route = Callable[[Task, Check], str]
+"""A task and what rustc says of its broken program -> the name of the adapter that answers."""
+
+
+def unrouted(task: Task, broken: Check) -> str:
+    """The model as it is."""
+    return ""
+
+
 _VERSION = 1  # raise it when scores of the same inputs may change
 
 
@@ -23,18 +32,19 @@ def evaluate(
     repair: Strategy,
     checker: Checker,
     done: Callable[[], object] = lambda: None,
-    adapter: str = "",
+    route: Route = unrouted,
 ) -> Scores:
-    """Scores of `served` on every task, by its adapter of that name if one is given. `done` is called after each
+    """Scores of `served` on every task, each by the adapter that `route` names. `done` is called after each
     completion. EngineError and SandboxError go through: what is broken is never scored."""
     start = time.perf_counter()
     broken = checker.check_all([t.broken_job for t in tasks])
+    routes = [route(t, b) for t, b in zip(tasks, broken, strict=True)]
     attempts: list[list[Attempt]] = [[] for _ in tasks.tasks]
     prompts: dict[int, Prompt] = {i: repair.first(t, b) for i, (t, b) in enumerate(zip(tasks, broken, strict=True))}
     with engine.open(served) as session:
         while prompts:
             chosen = [tasks.tasks[i] for i in prompts]
-            asked = [replace(p, adapter=adapter) for p in prompts.values()]
+            asked = [replace(p, adapter=routes[i]) for i, p in prompts.items()]
             for i, attempt in zip(prompts, _try(session, chosen, asked, repair, checker, done), strict=True):
                 attempts[i].append(attempt)
             failed = [i for i in prompts if attempts[i][-1].stage != "passed"]

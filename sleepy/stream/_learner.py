@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sleepy.algo._batches import Example
-from sleepy.algo._trainer import NOTHING, Past
-from sleepy.artifacts import Adapter, BaseModel, HotAdapter, Mix, Scores, Served, Task, TaskSet, digest_of
+from sleepy.algo._trainer import NOTHING, Past, Tools
+from sleepy.artifacts import (
+    Adapter,
+    BaseModel,
+    Completion,
+    HotAdapter,
+    Mix,
+    Prompt,
+    Scores,
+    Served,
+    Task,
+    TaskSet,
+    digest_of,
+)
 from sleepy.data._mix import outcomes
 from sleepy.data._pairs import sample
-from sleepy.evaluate.harness import cached, evaluate
+from sleepy.evaluate.harness import Route, cached, evaluate, unrouted
 from sleepy.export._adapter import adapter_gguf
 from sleepy.progress import Stages
 from sleepy.sandbox._sandbox import Checker
@@ -41,6 +53,7 @@ class Learner:
     folder: Path
     mixed: Mix | None = None
     places: list[Path] = field(default_factory=list)
+    adapters: dict[Path, Adapter] = field(default_factory=dict)
     trained: int = 0
 
     @property
@@ -57,7 +70,7 @@ class Learner:
         """Tasks as the model sees them in training."""
         repair = self.options["repair"]
         broken = self.checker.check_all([t.broken_job for t in tasks])
-        return [Example(repair.first(t, b), repair.answer(t.fix)) for t, b in zip(tasks, broken, strict=True)]
+        return [Example(repair.first(t, b), repair.answer(t.fix), t) for t, b in zip(tasks, broken, strict=True)]
 
     def mix(
         self, pairs: TaskSet, seed: int, adapter: Adapter | None = None, earlier: Sequence[Task] = ()
@@ -112,36 +125,58 @@ class Learner:
                 place=place,
                 record=record,
                 past=past,
+                tools=self._tools(past),
                 on_step=on_step,
             )
         self.trained += settings.steps
+        self.adapters[adapter.folder] = adapter
         _log.adapter(self.tracked, adapter, name)
         return adapter
 
     def measure(self, tasks: TaskSet, adapter: Adapter | None = None, stage: str = "evaluate") -> Scores:
         """Scores of the base model, or of it with `adapter` on (without a merge). Measured once for each model, task
         set, prompt and engine, whichever run asks."""
-        name, hot = "", tuple[HotAdapter, ...]()
-        digest = self.base.digest
-        if adapter is not None:
-            name = adapter.digest[:16]
-            path = self.folder / "hot" / f"{name}.gguf"
-            if not path.is_file():
-                adapter_gguf(adapter, self.base, path, name)
-            hot, digest = (HotAdapter(name, path, adapter.folder),), digest_of([self.base.digest, adapter.digest])
-        served = Served(self.base.name, self.base.gguf, self.base.weights, digest, hot)
+        served = self.served([adapter] if adapter else [])
+        name = served.adapters[0].name if adapter else ""
         engine, repair = self.options["engine"], self.options["repair"]
-        measure = partial(self._measure, stage, served, tasks, name)
+        measure = partial(self._measure, stage, served, tasks, lambda task, broken: name)
         scores, known = cached(self.cache / "baselines", served, tasks, engine, repair, self.checker, measure)
         if known:
             with self.stages.stage(stage, len(tasks), "koan"):
                 pass
         return scores
 
-    def _measure(self, stage: str, served: Served, tasks: TaskSet, adapter: str = "") -> Scores:
+    def served(self, adapters: Sequence[Adapter]) -> Served:
+        """The base model with adapters that a prompt names by the first 16 letters of their digest."""
+        hot = []
+        for adapter in adapters:
+            name = adapter.digest[:16]
+            path = self.folder / "hot" / f"{name}.gguf"
+            if not path.is_file():
+                adapter_gguf(adapter, self.base, path, name)
+            hot.append(HotAdapter(name, path, adapter.folder))
+        digest = digest_of([self.base.digest, *(a.digest for a in adapters)]) if adapters else self.base.digest
+        return Served(self.base.name, self.base.gguf, self.base.weights, digest, tuple(hot))
+
+    def _measure(self, stage: str, served: Served, tasks: TaskSet, route: Route = unrouted) -> Scores:
         with self.stages.stage(stage, len(tasks), "koan") as done:
             options = self.options
-            return evaluate(served, tasks, options["engine"], options["repair"], self.checker, done, adapter)
+            return evaluate(served, tasks, options["engine"], options["repair"], self.checker, done, route)
+
+    def _tools(self, past: Past) -> Tools:
+        """What an algorithm may ask while it learns after `past`."""
+
+        def ask(prompts: Sequence[Prompt], latest: bool) -> list[Completion]:
+            served = self.served([self.adapters[past.adapter]] if latest and past.adapter else [])
+            name = served.adapters[0].name if served.adapters else ""
+            with (
+                self.stages.stage("ask", len(prompts), "prompt") as done,
+                self.options["engine"].open(served) as session,
+            ):
+                found: list[Completion] = session.generate([replace(p, adapter=name) for p in prompts], done)
+            return found
+
+        return Tools(self.checker.check_all, ask, self.options["repair"].program, self.examples)
 
     def measure_export(self, served: Served) -> Scores:
         """Scores of an exported model on the exam."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from sleepy.algo._trainer import NOTHING, Past
 from sleepy.artifacts import Adapter, Course, Scores, Task, TaskSet
-from sleepy.errors import DataError
+from sleepy.errors import DataError, NothingToLearn
+from sleepy.progress import say
 from sleepy.schema import choice, ranged
 from sleepy.stream._learner import Learner
 
@@ -37,10 +38,14 @@ class Sequential:
         order = list(dict.fromkeys(self._of(t) for t in learner.exam))
         for i, name in enumerate(order):
             own = TaskSet(name, learner.pairs.version, tuple(t for t in learner.pairs if self._of(t) == name))
-            mix, _ = learner.mix(own, learner.root.seed, earlier=earlier)
+            try:
+                mix, _ = learner.mix(own, learner.root.seed, earlier=earlier)
+            except NothingToLearn as nothing:
+                say(f"{name} is passed over: {nothing}")
+            else:
+                adapter = learner.learn(mix, past, name=f"{i + 1}-{name}")
+                past = Past((*past.examples, tuple(learner.examples(mix.examples))), adapter.folder)
             earlier += own.tasks
-            adapter = learner.learn(mix, past, name=f"{i + 1}-{name}")
-            past = Past((*past.examples, tuple(learner.examples(mix.examples))), adapter.folder)
             after.append(learner.measure(learner.exam, adapter))
         groups = tuple(tuple(t.id for t in learner.exam if self._of(t) == name) for name in order)
         return adapter, Course(tuple(order), groups, before, tuple(after))
