@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import secrets
 import subprocess
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from sleepy.errors import SandboxError
 
 OLDEST = (1, 85)  # the first with edition 2024
 FLAGS = ("--error-format=json", "-Cdebuginfo=0", "--crate-name", "koan")
-SHOWN_AS = "main.rs"  # rustc calls a program that came on stdin <anon>
+STDIN, SHOWN_AS = "<anon>", "main.rs"  # what rustc calls a program that came on stdin, and what we call it
 
 
 @dataclass(frozen=True)
@@ -107,40 +109,46 @@ mod {module} {{
 
 def parse_diagnostics(stderr: bytes) -> tuple[Diagnostic, ...]:
     """The errors (not warnings) among rustc's JSON lines, in order, without the closing summary."""
-    found = []
-    for line in stderr.splitlines():
-        if not line.startswith(b"{"):
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:  # cut off where the compiler was killed
-            continue
+    return tuple(diagnostic(record) for record in errors(json_lines(stderr)))
+
+
+def json_lines(output: bytes) -> Iterator[dict[str, Any]]:
+    """The JSON objects among lines of output; one that was cut off, where a process was killed, is left out."""
+    for line in output.splitlines():
+        if line.startswith(b"{"):
+            with contextlib.suppress(json.JSONDecodeError):
+                yield json.loads(line)
+
+
+def errors(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Those of rustc's messages that are errors and no summary."""
+    for record in records:
         if record.get("level", "").startswith("error") and not record["message"].startswith("aborting due to"):
-            found.append(_diagnostic(record))
-    return tuple(found)
+            yield record
 
 
-def _diagnostic(record: dict[str, Any]) -> Diagnostic:
+def diagnostic(record: dict[str, Any], source: str = STDIN) -> Diagnostic:
+    """One of rustc's messages about the file that rustc calls `source`."""
     labels = []
     for span in sorted(record["spans"], key=lambda s: not s["is_primary"]):
-        while span.get("expansion") and span["file_name"] != "<anon>":  # inside a macro of std: the place of its use
+        while span.get("expansion") and span["file_name"] != source:  # inside a macro of std: the place of its use
             span = {**span["expansion"]["span"], "label": span["label"], "is_primary": span["is_primary"]}
-        if span["file_name"] == "<anon>" and (span["label"] or span["is_primary"]):
+        if span["file_name"] == source and (span["label"] or span["is_primary"]):
             labels.append((span["line_start"], span["label"] or ""))
-    helps = tuple(_help(child) for child in record["children"] if child["level"] == "help")
-    rendered = (record["rendered"] or "").replace("<anon>", SHOWN_AS)
+    helps = tuple(_help(child, source) for child in record["children"] if child["level"] == "help")
+    rendered = (record["rendered"] or "").replace(STDIN, SHOWN_AS)
     code = (record["code"] or {}).get("code", "")
     return Diagnostic(code, record["message"], tuple(dict.fromkeys(labels)), helps, rendered)
 
 
-def _help(child: dict[str, Any]) -> str:
+def _help(child: dict[str, Any], source: str) -> str:
     """A help's message, with each line as rustc suggests to write it."""
     lines: dict[int, str] = {}
     for span in sorted(
         child["spans"], key=lambda s: (s["line_start"], -s["column_start"])
     ):  # from the right: places stay
         new = span["suggested_replacement"]
-        if new is None or span["file_name"] != "<anon>" or span["line_start"] != span["line_end"] or not span["text"]:
+        if new is None or span["file_name"] != source or span["line_start"] != span["line_end"] or not span["text"]:
             continue
         number = span["line_start"]
         line = lines.get(number, span["text"][0]["text"])

@@ -61,15 +61,33 @@ class Sandbox:
     output_kb: int = ranged(256, at_least=16)
 
     def command(
-        self, argv: list[str], limits: Limits, *, writable: Path | None = None, program: Path | None = None
+        self,
+        argv: list[str],
+        limits: Limits,
+        *,
+        writable: Path | None = None,
+        program: Path | None = None,
+        readable: Path | None = None,
     ) -> list[str]:
         """`argv` wrapped so that it runs isolated: `writable` is a folder it may write, seen as /out; `program` is the
-        one file it may execute but not read, seen as /program. Each sandbox overrides this."""
+        one file it may execute but not read, seen as /program; `readable` is a folder that it sees where it is. Each
+        sandbox overrides this."""
         raise NotImplementedError
 
     def environment(self) -> dict[str, str]:
         """Environment of everything that runs inside."""
         raise NotImplementedError
+
+    def start(self, argv: list[str], output_bytes: int, stdin: bytes, wall_seconds: float) -> Finished:
+        """Run what `command` gave. Raises SandboxError when the sandbox does not start, and for a full disk."""
+        done = run_limited(
+            argv, stdin=stdin, env=self.environment(), wall_seconds=wall_seconds, output_bytes=output_bytes
+        )
+        if done.stderr.startswith((b"bwrap:", b"setpriv:", b"prlimit:")) and done.returncode in (1, 126, 127):
+            raise SandboxError(f"the sandbox does not start: {done.stderr.decode(errors='replace').strip()}")
+        if b"No space left on device" in done.stderr and done.returncode:
+            raise SandboxError("no disk space left for the compiler's output. Free some and run the same command again")
+        return done
 
     @functools.cached_property
     def _compiler(self) -> str:
@@ -166,8 +184,8 @@ class Checker:
         box = self.sandbox
         limits = Limits(box.compile_cpu_seconds, box.compile_memory_mb, 256, 512)
         argv = [*argv, "--edition", edition, *FLAGS, "-"]
-        done = self._start(
-            box.command(argv, limits, writable=folder), 8 << 20, source.encode(), box.compile_cpu_seconds
+        done = box.start(
+            box.command(argv, limits, writable=folder), 8 << 20, source.encode(), 10.0 * box.compile_cpu_seconds
         )
         if done.returncode and b"Resource temporarily unavailable" in done.stderr:
             raise SandboxError("the machine has no room for rustc's threads. End something and try again")
@@ -178,22 +196,10 @@ class Checker:
         box = self.sandbox
         limits = Limits(box.run_cpu_seconds, box.run_memory_mb, box.processes, box.file_mb)
         argv = ["/program", "--exact", path, "--nocapture", "--test-threads=1"]
-        done = self._start(box.command(argv, limits, program=binary), box.output_kb << 10, b"", box.run_cpu_seconds)
-        return self._judge(done, nonces)
-
-    def _start(self, argv: list[str], output_bytes: int, stdin: bytes, cpu_seconds: int) -> Finished:
-        done = run_limited(
-            argv,
-            stdin=stdin,
-            env=self.sandbox.environment(),
-            wall_seconds=10.0 * cpu_seconds,
-            output_bytes=output_bytes,
+        done = box.start(
+            box.command(argv, limits, program=binary), box.output_kb << 10, b"", 10.0 * box.run_cpu_seconds
         )
-        if done.stderr.startswith((b"bwrap:", b"setpriv:", b"prlimit:")) and done.returncode in (1, 126, 127):
-            raise SandboxError(f"the sandbox does not start: {done.stderr.decode(errors='replace').strip()}")
-        if b"No space left on device" in done.stderr and done.returncode:
-            raise SandboxError("no disk space left for the compiler's output. Free some and run the same command again")
-        return done
+        return self._judge(done, nonces)
 
     def _failed(self, stage: str, done: Finished) -> Check | None:
         """The check of a program that did not build, or None."""

@@ -25,7 +25,13 @@ class Bwrap(Sandbox):
     """
 
     def command(
-        self, argv: list[str], limits: Limits, *, writable: Path | None = None, program: Path | None = None
+        self,
+        argv: list[str],
+        limits: Limits,
+        *,
+        writable: Path | None = None,
+        program: Path | None = None,
+        readable: Path | None = None,
     ) -> list[str]:
         """See Sandbox.command. Raises SandboxError when bubblewrap is not installed."""
         box = [_bwrap(), *_namespaces(), "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
@@ -46,6 +52,10 @@ class Bwrap(Sandbox):
             box += ["--bind", str(writable), "/out", "--proc", "/proc"]  # rustc's linker looks for itself in /proc
         if program is not None:
             box += ["--ro-bind", str(program), "/program"]
+        if readable is not None:
+            for parent in reversed(readable.parents[:-1]):  # bwrap itself would make them for root alone
+                box += ["--perms", "0755", "--dir", str(parent)]
+            box += ["--ro-bind-try", str(readable), str(readable), "--dev", "/dev"]  # cargo opens /dev/null
         box += ["--remount-ro", "/"]
         if os.geteuid() == 0:
             box += [
@@ -116,6 +126,5 @@ def _in_usr() -> bool:
 
 
 def _inside(path: str) -> str:
-    """A path of the toolchain as the sandbox sees it."""
-    sysroot = str(toolchain().sysroot)
-    return path if _in_usr() or not path.startswith(sysroot) else "/toolchain" + path[len(sysroot) :]
+    """A path of the toolchain, or a word with one, as the sandbox sees it."""
+    return path if _in_usr() else path.replace(str(toolchain().sysroot), "/toolchain")

@@ -30,7 +30,13 @@ class Rlimit(Sandbox):
         return super().open(cache)
 
     def command(
-        self, argv: list[str], limits: Limits, *, writable: Path | None = None, program: Path | None = None
+        self,
+        argv: list[str],
+        limits: Limits,
+        *,
+        writable: Path | None = None,
+        program: Path | None = None,
+        readable: Path | None = None,
     ) -> list[str]:
         """See Sandbox.command: bash sets the limits and becomes the command."""
         inside = {"/program": str(program)} if program is not None else {}

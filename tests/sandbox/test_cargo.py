@@ -1,0 +1,69 @@
+"""A user's project in the sandbox: cargo's errors by file, and a verdict on a new text of one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sleepy.errors import DataError
+from sleepy.sandbox._cargo import CargoChecker, copied
+from sleepy.sandbox._sandbox import Sandbox
+from sleepy.sandbox.bwrap import Bwrap
+from sleepy.sandbox.rlimit import Rlimit
+
+MAIN = 'mod util;\nfn main() {\n    let n: u32 = util::len("abc");\n    println!("{n}");\n}\n'
+UTIL = "pub fn len(s: &str) -> usize {\n    s.len()\n}\n"
+DEPENDS = '[dependencies]\nown = { path = "own" }\n'
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with a dependency in its own folder; src/main.rs does not compile."""
+    for folder, name, rest in ((tmp_path / "p", "demo", DEPENDS), (tmp_path / "p/own", "own", "")):
+        (folder / "src").mkdir(parents=True)
+        (folder / "Cargo.toml").write_text(f'[package]\nname = "{name}"\nversion = "0.1.0"\nedition = "2021"\n{rest}')
+    (tmp_path / "p/own/src/lib.rs").write_text("")
+    (tmp_path / "p/src/main.rs").write_text(MAIN)
+    (tmp_path / "p/src/util.rs").write_text(UTIL)
+    return tmp_path / "p"
+
+
+@pytest.mark.parametrize("sandbox", [Bwrap(), pytest.param(Rlimit(), marks=pytest.mark.filterwarnings("ignore"))])
+def test_a_file_of_a_project_is_judged_by_cargo(sandbox: Sandbox, project: Path) -> None:
+    with copied(sandbox, project) as copy:
+        errors = copy.errors()
+        assert list(errors) == ["src/main.rs"] and [d.code for d in errors["src/main.rs"]] == ["E0308"]
+        (found,) = errors["src/main.rs"]
+        assert found.labels[0][0] == 3 and "line 3:" in found.helps[0]
+        checker = CargoChecker(copy, "src/main.rs", errors)
+        good, worse = checker.check_all([(MAIN.replace("u32", "usize"), (), "", ""), ("fn main( {", (), "", "")])
+        assert good.passed and worse.stage == "compile" and worse.diagnostics
+        assert copy.errors() == errors  # trying changed nothing
+    assert (project / "src/main.rs").read_text() == MAIN and not (project / "Cargo.lock").exists()
+
+
+def test_a_repair_that_breaks_another_file_is_none(project: Path) -> None:
+    (project / "src/main.rs").write_text(MAIN.replace("u32", "usize"))
+    (project / "src/util.rs").write_text(UTIL.replace("s.len()", "s.size()"))
+    with copied(Bwrap(), project) as copy:
+        checker = CargoChecker(copy, "src/util.rs", copy.errors())
+        check = checker.check("pub fn len(s: &str) -> u8 {\n    s.len() as u8\n}\n", (), "")
+        assert check.stage == "compile" and "other files" in check.detail
+        assert checker.check(UTIL, (), "").passed
+
+
+def test_what_is_no_project_or_cannot_be_built_is_said(project: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"without a Cargo\.toml"), copied(Bwrap(), tmp_path):
+        pass
+    (project / "Cargo.toml").write_text((project / "Cargo.toml").read_text() + 'no_such_crate = "1"\n')
+    with copied(Bwrap(), project) as copy, pytest.raises(DataError, match=r"(?s)not for an error in the code.*no_such"):
+        copy.errors()
+
+
+def test_a_build_script_sees_nothing_of_the_users(project: Path) -> None:
+    (project / "build.rs").write_text(
+        f'fn main() {{ if std::fs::read_dir("{project}").is_ok() {{ panic!("the user\'s folder is there") }} }}'
+    )
+    with copied(Bwrap(), project) as copy:
+        assert list(copy.errors()) == ["src/main.rs"]
