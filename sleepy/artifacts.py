@@ -167,7 +167,8 @@ class Prompt:
     """What an engine is asked: chat messages, the beginning of the answer, and where to stop.
 
     `copy_from` is text that the answer probably repeats (the broken program); engines may use it for speed only.
-    `adapter` names the one of `Served.adapters` that answers; "" is the model as it is.
+    `adapter` names the one of `Served.adapters` that answers; "" is the model as it is. At a `temperature` above 0 the
+    answer is drawn, and `seed` says which; at 0 it is the likeliest, token by token.
     """
 
     messages: tuple[dict[str, str], ...]
@@ -176,6 +177,8 @@ class Prompt:
     copy_from: str = ""
     max_tokens: int = 512
     adapter: str = ""
+    temperature: float = 0.0
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -211,7 +214,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try of a model at one task."""
+    """One try of a model at one task. `signature` names the kind of error its program gives ("" when it compiles)."""
 
     text: str
     program: str
@@ -220,11 +223,13 @@ class Attempt:
     prompt_tokens: int
     completion_tokens: int
     seconds: float
+    signature: str = ""
 
 
 @dataclass(frozen=True)
 class Result:
-    """A task's outcome: its attempts in order; passed when the last one did."""
+    """A task's outcome: its attempts in order, the place of the one that the strategy chose (-1: the last), and whether
+    that one passes. `within[k]`: whether the one passes that it would choose after k + 1 attempts."""
 
     task: str
     family: str
@@ -232,6 +237,13 @@ class Result:
     level: int
     passed: bool
     attempts: tuple[Attempt, ...]
+    chosen: int = -1
+    within: tuple[bool, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        """Attempts up to the chosen one."""
+        return len(self.attempts) if self.chosen < 0 else self.chosen + 1
 
 
 @dataclass(frozen=True)
@@ -251,11 +263,8 @@ class Scores:
 
     def by_family(self) -> dict[str, tuple[int, int]]:
         """Family -> (passed, total), families in order of first appearance."""
-        out: dict[str, tuple[int, int]] = {}
-        for r in self.results:
-            passed, total = out.get(r.family, (0, 0))
-            out[r.family] = (passed + r.passed, total + 1)
-        return out
+        of = {r.family: [x.passed for x in self.results if x.family == r.family] for r in self.results}
+        return {family: (sum(outcomes), len(outcomes)) for family, outcomes in of.items()}
 
 
 @dataclass(frozen=True)

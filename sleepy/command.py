@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import re
 import signal
 import sys
 import traceback
@@ -18,6 +19,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sleepy.errors import ConfigError, SleepyError
 from sleepy.schema import CONF, GROUPS, options
+
+# what people type, and what it means
+_MEANT = {"+experiment=": "experiment=", "cycles=": "stream.cycles="}
+_SHORT = re.compile("^(?:" + "|".join(map(re.escape, _MEANT)) + ")")
 
 
 def help_text() -> str:
@@ -59,7 +64,7 @@ def only_shows() -> bool:
 
 def guarded(app: Callable[[], object]) -> None:
     """Run a Hydra application. Whatever a user can mend becomes its message and exit code 1; Ctrl-C becomes 130."""
-    sys.argv[1:] = [word.removeprefix("+") if word.startswith("+experiment=") else word for word in sys.argv[1:]]
+    sys.argv[1:] = [_SHORT.sub(lambda found: _MEANT[found[0]], word) for word in sys.argv[1:]]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand the exceptions to us
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended politely is ended like Ctrl-C
     try:

@@ -9,19 +9,23 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sleepy.artifacts import Adapter, BaseModel, Comparison, Course, Scores, Served, TaskSet, Verdict
+from sleepy.artifacts import Adapter, BaseModel, Comparison, HotAdapter, Scores, Served, TaskSet, Verdict, digest_of
 from sleepy.data._pairs import load_pairs
 from sleepy.errors import ConfigError
-from sleepy.evaluate.harness import write_scores
+from sleepy.evaluate.harness import unrouted, write_scores
 from sleepy.evaluate.stats import compare
-from sleepy.progress import Stages, hush
+from sleepy.mend._stage import find, repair_own
+from sleepy.progress import Stages, hush, say
 from sleepy.report._summary import RunSummary
+from sleepy.routing._routing import accuracy
 from sleepy.schema import options
-from sleepy.stream._learner import Learner
+from sleepy.stream._learned import Learned
+from sleepy.stream._learner import Learner, hot_adapters
 from sleepy.tasks._audit import audit, require_proof
 from sleepy.tasks._page import write_audit
 from sleepy.tasks.builtin import every_koan
 from sleepy.track import _log
+from sleepy.track._adapters import adapter_folders
 from sleepy.track._run import Run
 from sleepy.track._sweep import sweep_key
 from sleepy.track._tracker import Tracker
@@ -29,6 +33,7 @@ from sleepy.track._tracker import Tracker
 NEEDS: dict[str, tuple[str, ...]] = {
     "fetch": (), "prove": (), "audit": ("prove",), "baseline": ("fetch", "prove"), "train": ("baseline",),
     "merge": ("train",), "export": ("merge",), "evaluate": ("export",), "gate": ("evaluate",), "report": ("gate",),
+    "subspace": (), "repair": (),
 }  # fmt: skip
 
 
@@ -39,12 +44,18 @@ def run(config: DictConfig) -> None:
     """
     chosen = options(config)
     stages = _stages(chosen["root"].stages)
-    if "train" in stages and chosen["algo"].trains:
+    own = find(chosen["root"].file) if "repair" in stages else None
+    if own is None and (chosen["root"].file or chosen["root"].write):
+        raise ConfigError(f"file: found {chosen['root'].file!r}, but nothing repairs it. Add stages=[repair]")
+    if "train" in stages and chosen["algo"].trains and chosen["stream"].learns:
         chosen["algo"].check_machine(chosen["train"], chosen["root"].device)
     hydra = HydraConfig.get()
     overrides = list(hydra.overrides.task)
     choices = {k: str(v) for k, v in hydra.runtime.choices.items() if "/" not in k}
     tracker = chosen["track"].open()
+    if "train" in stages:
+        chosen["routing"].check(choices["engine"])
+        chosen["stream"].check(chosen, tracker)
     name = " ".join(overrides) or "defaults"
     parent = None
     if hydra.mode == RunMode.MULTIRUN:
@@ -56,8 +67,9 @@ def run(config: DictConfig) -> None:
         "tasks": choices["tasks"],
         "data": choices["data"],
         "stream": choices["stream"],
+        "routing": choices["routing"],
     }
-    if "fetch" in stages:
+    if "fetch" in stages or own:
         hush()
     with tracker.run(name=name, tags=tags, parent=parent) as tracked:
         resolved: Any = OmegaConf.to_container(config, resolve=True)
@@ -89,7 +101,7 @@ class Job:
     after: Scores
     learner: Learner
     adapter: Adapter | None = None
-    course: Course | None = None
+    learned: Learned = Learned()
     merged: Path
     exported: Any
     comparison: Comparison
@@ -109,6 +121,8 @@ class Job:
         self.root = chosen["root"]
         self.cache = Path(self.root.cache).expanduser()
         self.stages = Stages()
+        self.adapters: dict[str, Adapter] = {}  # several, by pattern, which are routed or made one
+        self.hot: tuple[HotAdapter, ...] = ()
 
     def fetch(self) -> None:
         """The model: brought once, mapped afterwards."""
@@ -137,10 +151,7 @@ class Job:
 
     def baseline(self) -> None:
         """The untouched model on the koans; measured once for a model, task set, prompt and engine."""
-        self.learner = Learner(
-            self.chosen, self.root, self.choices["algo"], self.base, self.pairs, self.tasks, self.checker,
-            self.tracked, self.stages, self.folder,
-        )  # fmt: skip
+        self.learner = self._learner()
         self.before = self.learner.measure(self.tasks, stage="baseline")
         _log.scores(self.tracked, self.before, "baseline")
         page = self.chosen["report"].scores(self.folder, self.before, "baseline")
@@ -148,18 +159,31 @@ class Job:
         if "report" not in self.root.stages:
             print(f"\n{page.read_text(encoding='utf-8')}\nrun {self.tracked.id}")
 
+    def _learner(self) -> Learner:
+        return Learner(
+            self.chosen, self.root, self.choices["algo"], self.base, self.pairs, self.tasks, self.checker,
+            self.tracker, self.tracked, self.stages, self.folder,
+        )  # fmt: skip
+
     def train(self) -> None:
         """Adapters from mixes, in the stream's order."""
-        if self.chosen["algo"].trains:
-            self.adapter, self.course = self.chosen["stream"].run(self.learner)
+        stream = self.chosen["stream"]
+        if self.chosen["algo"].trains or not stream.learns:
+            learned = stream.run(self.learner)
+            self.learned, self.adapter, self.adapters = learned, learned.adapter, learned.adapters
             if self.adapter:  # of a stream's adapters the one that it ends with
                 self.tracked.tags({"adapter.digest": self.adapter.digest})
-            if self.course:
-                _log.course(self.tracked, self.folder, self.course)
+            if learned.course:
+                _log.course(self.tracked, self.folder, learned.course)
 
     def merge(self) -> None:
-        """The adapter added to the weights."""
+        """Several adapters made one, unless they are routed; the one added to the weights."""
         with self.stages.stage("merge", unit="model"):
+            if self.adapters and not self.chosen["routing"].routes:
+                several, folder = list(self.adapters.values()), self.folder / "adapter"
+                self.adapter = self.chosen["merge"].combine(several, self.base, folder, self.root.seed)
+                _log.adapter(self.tracked, self.adapter)
+                self.tracked.tags({"adapter.digest": self.adapter.digest})
             self.merged = self.chosen["merge"].merge(self.adapter, self.base, self.folder / "merged")
 
     def export(self) -> None:
@@ -174,13 +198,23 @@ class Job:
                 self.folder / "export",
                 f"{self.base.name} {self.choices['algo']}",
             )
+            if self.chosen["routing"].routes:
+                self.hot = hot_adapters(self.adapters, self.base, self.folder / "export" / "adapters")
         _log.export(self.tracked, self.exported)
 
     def evaluate(self) -> None:
-        """The exported model on the same koans."""
-        name = f"{self.base.name}+{self.choices['algo']}"
-        served = Served(name, self.exported.gguf.path, self.merged, self.exported.gguf.digest)
-        self.after = self.learner.measure_export(served)
+        """The exported model on the same koans, its adapters routed where there are several."""
+        name, digest = f"{self.base.name}+{self.choices['algo']}", self.exported.gguf.digest
+        routing, names, route = self.chosen["routing"], list(self.adapters), unrouted
+        if self.adapters and routing.routes:
+            digest = digest_of([digest, {n: a.digest for n, a in self.adapters.items()}, routing.identity()])
+            route = routing.open(self.pairs, names)
+            broken = self.checker.check_all([t.broken_job for t in self.tasks])
+            figures = accuracy(route, self.tasks.tasks, broken, names)
+            self.tracked.metrics({f"routing/{figure}": value for figure, value in figures.items()})
+            say("routing: " + ", ".join(f"{n:g} {word}" for word, n in figures.items() if "share" not in word))
+        served = Served(name, self.exported.gguf.path, self.merged, digest, self.hot)
+        self.after = self.learner.measure_export(served, route, self.adapters if self.hot else {})
         write_scores(self.folder / "scores.json", self.after)
         self.chosen["merge"].clean(self.merged, self.base)
         _log.scores(self.tracked, self.after, "eval")
@@ -189,11 +223,14 @@ class Job:
         """Paired, koan by koan: may the result replace what is in use?"""
         with self.stages.stage("gate", unit="verdict"):
             self.comparison = compare(self.before, self.after)
-            self.verdict = self.chosen["gate"].decide(self.comparison, self.before, self.after)
+            history = self.learned.history  # a stream of cycles has asked the gate itself, on other koans
+            decide = self.chosen["gate"].decide
+            self.verdict = history.verdict if history else decide(self.comparison, self.before, self.after)
             _log.verdict(self.tracked, self.comparison, self.verdict)
             _log.koans(self.tracked, self.before, self.after)
             if self.verdict.promoted and self.adapter is not None:
-                self.tracker.promote(self.tracked.id, f"sleepy-{self.base.name}")
+                step = "" if self.adapters else self.adapter.folder.relative_to(self.folder).parent
+                self.tracker.promote(self.tracked.id, f"sleepy-{self.base.name}", Path("adapter", step).as_posix())
 
     def report(self) -> None:
         """The table in the terminal, and the page with its pictures."""
@@ -203,7 +240,7 @@ class Job:
                 name=" ".join(self.overrides) or "defaults",
                 overrides=tuple(self.overrides),
                 model=self.base.name,
-                algorithm=self.choices["algo"],
+                algorithm=self._made(),
                 tasks=self.tasks,
                 before=self.before,
                 after=self.after,
@@ -219,10 +256,38 @@ class Job:
                 revision=code[0],
                 dirty=code[1],
                 warnings=tuple(self.exported.warnings),
-                course=self.course,
+                course=self.learned.course,
+                history=self.learned.history,
             )
             files = self.chosen["report"].write(self.folder, summary)
             for path in (files.page, *files.pictures):
                 self.tracked.artifact(path, "report")
         self.chosen["report"].show(summary, files)
         self.learner.forget()
+
+    def _made(self) -> str:
+        """How the model came about, in a few words."""
+        if not self.adapters:
+            return self.choices["algo"]
+        way = next(f"{group}={self.choices[group]}" for group in ("routing", "merge") if self.choices[group] != "none")
+        return f"{self.choices['algo']}, {len(self.adapters)} adapters, {way}"
+
+    def repair(self) -> None:
+        """A user's own file or project, repaired by the adapter that was promoted."""
+        self.fetch()
+        self.checker = self.chosen["sandbox"].open(self.cache)
+        self.pairs = self.tasks = TaskSet("own", "", ())
+        diff = repair_own(self._learner(), find(self.root.file))
+        self.tracked.text(diff, "repair.diff")
+        print(diff, end="")
+
+    def subspace(self) -> None:
+        """What several adapters have in common, beside chance and their mean."""
+        option = self.chosen["subspace"]
+        findings = option.analyse(adapter_folders(self.tracker, option.runs), self.root.seed, self.stages)
+        self.tracked.metrics(option.metrics(findings))
+        with self.stages.stage("draw", unit="page"):
+            files = option.write(self.folder, findings)
+            for path in files:
+                self.tracked.artifact(path, "subspace")
+        option.show(findings, files[0], self.tracker.ui_line())

@@ -70,7 +70,11 @@ class Root:
     device: where training runs: "auto" (CUDA, else Apple's MPS, else the CPU), "cpu", "cuda" or "mps".
     cache: folder of models, verdicts and baselines.
     checkpoints: folder of the checkpoints from which a killed run goes on.
+    episodes: file that every attempt of a model is recorded in (SQLite).
     debug: show tracebacks.
+    file: what stages=[repair] repairs: a Rust file, or the folder of a cargo project.
+    write: put the repair in the file's place.
+    edition: of a single file, "2018", "2021" or "2024"; a project says its own.
     """
 
     stages: list[str] = field(default_factory=list)
@@ -78,7 +82,11 @@ class Root:
     device: str = choice("auto", "cpu", "cuda", "mps")
     cache: str = MISSING
     checkpoints: str = MISSING
+    episodes: str = MISSING
     debug: bool = False
+    file: str = ""
+    write: bool = False
+    edition: str = choice("2021", "2018", "2024")
     model: Any = MISSING
     tasks: Any = MISSING
     data: Any = MISSING
@@ -87,6 +95,7 @@ class Root:
     algo: Any = MISSING
     stream: Any = MISSING
     merge: Any = MISSING
+    routing: Any = MISSING
     export: Any = MISSING
     engine: Any = MISSING
     repair: Any = MISSING
@@ -94,6 +103,7 @@ class Root:
     gate: Any = MISSING
     track: Any = MISSING
     report: Any = MISSING
+    subspace: Any = MISSING
 
 
 GROUPS = tuple(f.name for f in fields(Root) if f.type == "Any")

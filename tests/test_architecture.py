@@ -19,12 +19,12 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 FOUNDATION = {"sleepy", "schema", "errors", "artifacts", "progress", "command"}  # may be imported by all
 ORDER = (
-    "models", "sandbox", "tasks", "data", "lora", "train", "algo", "merge", "export", "engines", "repair", "evaluate",
-    "gate", "episodes", "track", "stream", "report", "pipeline",
+    "models", "sandbox", "tasks", "episodes", "data", "lora", "train", "algo", "merge", "export", "engines", "repair",
+    "routing", "evaluate", "gate", "track", "stream", "mend", "report", "subspace", "pipeline",
 )  # fmt: skip
 GROUPS = (
-    "model", "tasks", "data", "lora", "train", "algo", "stream", "merge", "export", "engine", "repair", "sandbox",
-    "gate", "track", "report",
+    "model", "tasks", "data", "lora", "train", "algo", "stream", "merge", "routing", "export", "engine", "repair",
+    "sandbox", "gate", "track", "report", "subspace",
 )  # fmt: skip
 ROOMS = {group: {"model": "models", "engine": "engines"}.get(group, group) for group in GROUPS}
 SAME_NAME = ("algo", "engine", "export", "gate", "repair")  # one Python file and one YAML file, of one name

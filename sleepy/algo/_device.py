@@ -60,8 +60,33 @@ def check_machine(train: Train, device: str) -> None:
         )
 
 
+_kept: dict[tuple[object, ...], Any] = {}  # at most one base model, for the next training that wants the same
+
+
+def keep_base(model: Any, base: BaseModel, train: Train, device: str) -> None:
+    """Keep what `load_base` gave, unchanged and without adapters, for the next one who asks for the same. With gradient
+    checkpointing it is not unchanged: transformers leaves hooks on it."""
+    if not train.gradient_checkpointing:
+        _kept.clear()
+        _kept[_wanted(base, train, device)] = model
+
+
+def release_base() -> None:
+    """Free the memory of the base model that is kept, if any."""
+    _kept.clear()
+
+
+def _wanted(base: BaseModel, train: Train, device: str) -> tuple[object, ...]:
+    return base.weights, train.precision, train.attention, train.quantization, device
+
+
 def load_base(base: BaseModel, train: Train, device: str) -> Any:
-    """The base model for training, on its device. Raises ConfigError for what the machine cannot do."""
+    """The base model for training, on its device: the one that is kept, which its taker may change, or else a fresh
+    one. Raises ConfigError for what the machine cannot do."""
+    kept = _kept.pop(_wanted(base, train, device), None)
+    release_base()
+    if kept is not None:
+        return kept
     from transformers import AutoModelForCausalLM
 
     dtype = pick_dtype(train.precision, device)

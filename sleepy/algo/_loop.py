@@ -7,14 +7,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from sleepy.algo import _checkpoint
 from sleepy.algo._batches import Batch, Example, encode, schedule
-from sleepy.algo._device import check_machine, load_base, pick_device
+from sleepy.algo._device import check_machine, keep_base, load_base, pick_device
 from sleepy.algo._interrupt import deferred
 from sleepy.algo._trainer import MEMORY, NOTHING, Past, Tools, Trainer
 from sleepy.artifacts import Adapter, BaseModel
@@ -29,6 +29,9 @@ class Algorithm:
     """Supervised fine-tuning on the answers' tokens; the base of every algorithm."""
 
     trains: ClassVar[bool] = True  # whether there is anything to train, and so a mix and an adapter
+    keeps_base: ClassVar[bool] = (
+        True  # whether the base model without its adapter is afterwards what it was, to the bit
+    )
 
     def fit(
         self,
@@ -84,6 +87,8 @@ class Algorithm:
                         raise KeyboardInterrupt
             self.write(trainer, folder, base.name)
             self.end(trainer, past, examples, folder / MEMORY)
+            if self.keeps_base:
+                keep_base(trainer.model.unload(), base, train, where)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
                 raise
@@ -132,6 +137,13 @@ class Algorithm:
             config.base_model_name_or_path = base  # not this machine's cache folder
         # "auto" would ask the hub for the base's config
         trainer.model.save_pretrained(folder, save_embedding_layers=False)
+
+    def together(
+        self, adapters: Mapping[str, Adapter], base: BaseModel, folder: Path
+    ) -> tuple[dict[str, Adapter], dict[str, float]]:
+        """Several adapters, by name, as they are used later, and figures about what was done to them. What is written
+        goes to `folder`, of which the folder `memory` is recorded."""
+        return dict(adapters), {}
 
     def forget(self, place: Path) -> None:
         """Remove the checkpoint of a run that has come to its end."""
@@ -192,7 +204,10 @@ def _step(algorithm: Algorithm, trainer: Trainer, batches: Sequence[Batch], step
 
 def _save(trainer: Trainer, place: Path, losses: list[float]) -> None:
     parameters = {name: p.detach() for name, p in trainer.parameters.items()}
-    state = {"losses": losses, "parameters": parameters, "optimizer": trainer.optimizer.state_dict()}
+    optimizer = trainer.optimizer.state_dict()
+    if len(losses) == trainer.train.steps:  # what has been learned needs no moments, two thirds of the file
+        optimizer["state"] = {}
+    state = {"losses": losses, "parameters": parameters, "optimizer": optimizer}
     _checkpoint.save(place, {**state, "kept": trainer.kept})
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from sleepy.algo import _share_lora as files
 from sleepy.algo._batches import Example
+from sleepy.algo._checkpoint import digest_of_tensors
 from sleepy.algo._loop import Algorithm
 from sleepy.algo._share import Rule, Shared, build
-from sleepy.algo._trainer import Past, Trainer
+from sleepy.algo._trainer import MEMORY, Past, Trainer
+from sleepy.artifacts import Adapter, BaseModel
 from sleepy.lora.default import Lora
 from sleepy.progress import say
 from sleepy.schema import ranged
@@ -81,6 +84,35 @@ class Share(Algorithm):
             f"share: {len(shared.tasks)} tasks in {size.shared / 1e6:.2f} MB instead of {size.adapters / 1e6:.2f}, one "
             f"more takes {size.one_more / 1e3:.1f} kB; the basis loses {shared.error(task, own):.1%} of this adapter"
         )
+
+    def together(
+        self, adapters: Mapping[str, Adapter], base: BaseModel, folder: Path
+    ) -> tuple[dict[str, Adapter], dict[str, float]]:
+        """Phase 1 over all of them: each becomes its reconstruction. The basis is their memory."""
+        from safetensors.torch import load_file
+
+        own = files.read_all({name: adapter.folder for name, adapter in adapters.items()})
+        shared = build(own, self._rule, self.p)
+        files.save(shared, folder / MEMORY)
+        size, layers = shared.storage(), shared.layers.values()
+        ks = [side.shape[1] for layer in layers for side in (layer.beta, layer.alpha)]
+        say(
+            f"share: {len(own)} adapters in {size.shared / 1e6:.2f} MB instead of {size.adapters / 1e6:.2f}, one more "
+            f"takes {size.one_more / 1e3:.1f} kB; k is {sum(ks) / len(ks):.1f} on average, p is {shared.p}"
+        )
+        found, figures = {}, {}
+        for name, adapter in adapters.items():
+            factors, place = shared.adapter(name), folder / "adapters" / name
+            files.write_lora(factors, place, base.name)
+            record = {"base": base.name, "base_digest": base.digest, "share": asdict(self), "of": adapter.digest}
+            (place / "sleepy.json").write_text(json.dumps(record))
+            digest = digest_of_tensors(load_file(place / "adapter_model.safetensors"))
+            found[name] = replace(adapter, folder=place, digest=digest)
+            figures[f"share/error/{name}"] = shared.error(name, own[name])
+            say(f"share: the basis loses {figures[f'share/error/{name}']:.1%} of {name}")
+        figures["share/error"] = sum(figures.values()) / len(figures)
+        figures |= {"share/k": sum(ks) / len(ks), "share/p": shared.p}
+        return found, figures | {f"share/bytes_{part}": count for part, count in size._asdict().items()}
 
     @property
     def _rule(self) -> Rule:

@@ -12,15 +12,17 @@ from typing import Any
 
 from sleepy.artifacts import Completion, Prompt, Served
 from sleepy.engines._adapters import LlamaAdapters
-from sleepy.engines._engine import cut
+from sleepy.engines._engine import Done, cut, ignore, picker
 from sleepy.engines._lookup import Lookup
 from sleepy.errors import EngineError
 from sleepy.schema import ranged
 
+_WORTH = 64  # tokens: less is evaluated again, because another split of a prompt can flip a near-tie
+
 
 @dataclass(frozen=True, kw_only=True)
 class LlamaCpp:
-    """Greedy decoding, adapter by adapter, with the common prefix of an adapter's prompts evaluated once.
+    """Prompts one at a time, adapter by adapter, with the common prefix of an adapter's prompts evaluated once.
 
     context: tokens a prompt and its answer may have together (256 to 131072).
     threads: threads; 0 takes one a core (0 to 1024).
@@ -70,13 +72,14 @@ class LlamaCpp:
 
 
 class LlamaSession:
-    """A loaded GGUF model and its adapters. The context's memory holds the shared prefix from its start on."""
+    """A loaded GGUF model and its adapters. The context's memory holds the tokens `_held`, the shared prefix first."""
 
     def __init__(self, llama: Any, options: LlamaCpp, adapters: LlamaAdapters) -> None:
         from llama_cpp import llama_chat_format
         from llama_cpp._internals import LlamaBatch
 
         self._llama, self._options, self._adapters = llama, options, adapters
+        self._held: list[int] = []
         self._batch = LlamaBatch(n_tokens=512, embd=0, n_seq_max=1, verbose=False)
         template = llama.metadata.get("tokenizer.chat_template")
         if template is None:
@@ -89,7 +92,7 @@ class LlamaSession:
             template=template, eos_token=word["eos"], bos_token=word["bos"], add_generation_prompt=True
         )
 
-    def generate(self, prompts: Sequence[Prompt], done: Callable[[], object] = lambda: None) -> list[Completion]:
+    def generate(self, prompts: Sequence[Prompt], done: Done = ignore) -> list[Completion]:
         """See Session.generate."""
         encoded = [self._encode(p) for p in prompts]
         groups: dict[str, list[int]] = {}  # adapter -> places of its prompts, in order of first appearance
@@ -102,10 +105,10 @@ class LlamaSession:
             self._forget(0)
             shared = _common_prefix([encoded[i] for i in places]) if len(places) > 1 else 0
             if shared:
-                self._decode(encoded[places[0]][:shared], 0, 0)
+                self._decode(encoded[places[0]][:shared], 0)
             for i in places:
                 found[i] = self._complete(prompts[i], encoded[i], shared)
-                done()
+                done(i, found[i])
         return [found[i] for i in range(len(prompts))]
 
     def _encode(self, prompt: Prompt) -> list[int]:
@@ -121,8 +124,12 @@ class LlamaSession:
         from llama_cpp import llama_cpp as api
 
         start = time.perf_counter()
-        self._forget(shared)
-        best = self._decode(tokens[shared:], shared, 1)
+        pick = picker(prompt)
+        kept = _common_prefix([[*self._held, -1], tokens])  # -1 is no token
+        if kept < shared + _WORTH:
+            kept = shared
+        self._forget(kept)
+        new = self._decode(tokens[kept:], kept, pick)
         source = (
             self._llama.tokenize(prompt.copy_from.encode(), add_bos=False, special=False)
             if self._options.lookup
@@ -131,8 +138,7 @@ class LlamaSession:
         lookup, place = Lookup(source), len(tokens)
         answer: list[int] = []
         room = min(prompt.max_tokens, self._options.context - place)
-        new, drafted = best, 0
-        text, stopped = "", False
+        drafted, text, stopped = 0, "", False
         while not stopped:
             end = next((i for i, t in enumerate(new) if api.llama_vocab_is_eog(self._vocab, t)), None)
             answer += new if end is None else new[:end]
@@ -144,9 +150,7 @@ class LlamaSession:
             draft = lookup.draft()[: room - len(answer) - 1]
             drafted, place = len(draft), len(tokens) + len(answer) - 1
             self._forget(place)
-            best = self._decode([answer[-1], *draft], place, 1 + len(draft))
-            right = next((i for i, t in enumerate(draft) if t != best[i]), len(draft))
-            new = best[: right + 1]
+            new = self._decode([answer[-1], *draft], place, pick, len(answer), drafted)
         return Completion(text, len(tokens), len(answer), time.perf_counter() - start)
 
     @property
@@ -156,18 +160,28 @@ class LlamaSession:
     def _forget(self, place: int) -> None:
         """Drop the context's memory from `place` on."""
         self._llama._ctx.kv_cache_seq_rm(-1, place, -1)
+        del self._held[place:]
 
-    def _decode(self, tokens: list[int], place: int, wanted: int) -> list[int]:
-        """Evaluate `tokens` at `place`; the greedy choices after the last `wanted` of them."""
+    def _decode(
+        self,
+        tokens: list[int],
+        place: int,
+        pick: Callable[[Any, int], int] | None = None,
+        answered: int = 0,
+        drafted: int = 0,
+    ) -> list[int]:
+        """Evaluate `tokens`, of which the last `drafted` are a draft, at `place`. With `pick` what it picks, after
+        `answered` tokens of the answer, to follow the token before the draft and each drafted one, up to the first that
+        the draft has not."""
         import numpy as np
         from llama_cpp import llama_cpp as api
 
         context, vocabulary = self._llama._ctx.ctx, self._llama.n_vocab()
-        best: list[int] = []
+        picked: list[int] = []
         for at in range(0, len(tokens), 512):
             part = tokens[at : at + 512]
             self._batch.set_batch(batch=part, n_past=place + at, logits_all=False)
-            first = max(0, len(tokens) - wanted - at)
+            first = max(0, len(tokens) - drafted - 1 - at) if pick else len(part)
             for i in range(len(part)):
                 self._batch.batch.logits[i] = i >= first
             code = api.llama_decode(context, self._batch.batch)
@@ -176,10 +190,15 @@ class LlamaSession:
                     f"llama.cpp could not evaluate {len(part)} tokens (code {code}). Out of memory? "
                     "Lower engine.context"
                 )
+            self._held += part
+            if pick is None:
+                continue
             for i in range(first, len(part)):
-                logits = api.llama_get_logits_ith(context, i)
-                best.append(int(np.ctypeslib.as_array(logits, shape=(vocabulary,)).argmax()))
-        return best
+                logits = np.ctypeslib.as_array(api.llama_get_logits_ith(context, i), shape=(vocabulary,))
+                picked.append(pick(logits, answered + len(picked)))
+                if part[i + 1 : i + 2] != picked[-1:]:
+                    break
+        return picked
 
 
 def _common_prefix(rows: Sequence[Sequence[int]]) -> int:

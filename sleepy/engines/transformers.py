@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -12,14 +12,15 @@ from typing import Any
 from sleepy.algo._device import pick_device, pick_dtype
 from sleepy.artifacts import Completion, Prompt, Served
 from sleepy.engines._adapters import check_fit, hot_adapter
-from sleepy.engines._engine import cut
+from sleepy.engines._arrow import add_arrow, arrow_settings
+from sleepy.engines._engine import Done, cut, ignore
 from sleepy.errors import EngineError
 from sleepy.schema import choice
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transformers:
-    """Greedy decoding, one prompt at a time.
+    """Prompts one at a time.
 
     device: "auto" (CUDA, else Apple's MPS, else the CPU), "cpu", "cuda" or "mps".
     precision: "auto" (bf16 where the device computes in it), "bf16" or "fp32".
@@ -55,20 +56,30 @@ class TransformersSession:
         self._peft: Any = None
         self._loaded: dict[str, str] = {}  # name -> PEFT's name: one with a dot it would not take
 
-    def generate(self, prompts: Sequence[Prompt], done: Callable[[], object] = lambda: None) -> list[Completion]:
+    def generate(self, prompts: Sequence[Prompt], done: Done = ignore) -> list[Completion]:
         """See Session.generate."""
         for name in dict.fromkeys(p.adapter for p in prompts):
             if name and name not in self._loaded:
-                self._load(name)
+                settings = arrow_settings(name)
+                self._loaded[name] = self._load_all(*settings) if settings else self._load(name)
         found = []
-        for prompt in prompts:
+        for place, prompt in enumerate(prompts):
             with self._wearing(prompt.adapter):
                 found.append(self._complete(prompt))
-            done()
+            done(place, found[-1])
         return found
 
-    def _load(self, name: str) -> None:
-        """Raises EngineError for an adapter that is unknown, missing, damaged, or of another base model."""
+    def _load_all(self, top_k: int, temperature: float) -> str:
+        """PEFT's name of an Arrow router over all adapters. Raises EngineError as `_load` and `add_arrow` do."""
+        names = [adapter.name for adapter in self._served.adapters]
+        self._loaded |= {name: self._load(name) for name in names if name not in self._loaded}
+        return add_arrow(self._peft, {name: self._loaded[name] for name in names}, top_k, temperature)
+
+    def _load(self, name: str) -> str:
+        """PEFT's name of an adapter, now in memory.
+
+        Raises EngineError for one that is unknown, missing, damaged, or of another base model.
+        """
         from peft import PeftConfig, PeftModel
         from safetensors import SafetensorError, safe_open
 
@@ -89,7 +100,7 @@ class TransformersSession:
             self._peft.load_adapter(folder, inner)
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise EngineError(f"PEFT cannot load {folder} ({error}): it may be damaged. Train it again") from error
-        self._loaded[name] = inner
+        return inner
 
     def _wearing(self, name: str) -> AbstractContextManager[object]:
         """While this is entered, the adapter `name` takes part, or none if it is ""."""
@@ -106,10 +117,15 @@ class TransformersSession:
             self._model.device
         )
         given = inputs["input_ids"].shape[1]
-        with torch.inference_mode():
+        how: dict[str, Any] = {"do_sample": False}
+        if prompt.temperature:  # the whole vocabulary, whatever the model's own generation_config says
+            how = {"do_sample": True, "temperature": prompt.temperature, "top_k": 0, "top_p": 1.0}
+        devices = [self._model.device] if self._model.device.type == "cuda" else []
+        with torch.inference_mode(), torch.random.fork_rng(devices):
+            torch.manual_seed(prompt.seed)
             out = self._model.generate(
                 **inputs,
-                do_sample=False,
+                **how,
                 max_new_tokens=prompt.max_tokens,
                 stop_strings=list(prompt.stop) or None,
                 tokenizer=self._tokenizer,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from sleepy.artifacts import Attempt, Check, Prompt, Result, Scores, Served, Task, TaskSet, digest_of
-from sleepy.engines._engine import Engine, Session
-from sleepy.repair._strategy import Strategy
-from sleepy.sandbox._sandbox import Checker
+from sleepy.artifacts import Attempt, Check, Completion, Prompt, Result, Scores, Served, Task, TaskSet, digest_of
+from sleepy.engines._engine import Engine
+from sleepy.episodes._record import Record
+from sleepy.episodes._signature import signature_of
+from sleepy.repair._strategy import Strategy, Try
+from sleepy.sandbox._sandbox import Judge
 
 Route = Callable[[Task, Check], str]
 """A task and what rustc says of its broken program -> the name of the adapter that answers."""
@@ -22,7 +25,54 @@ def unrouted(task: Task, broken: Check) -> str:
     return ""
 
 
-_VERSION = 1  # raise it when scores of the same inputs may change
+_VERSION = 2  # raise it when scores of the same inputs may change
+
+
+@dataclass
+class _Case:
+    """A task under repair: what was asked so far, and what came of it by number. `before` is what the sandbox found of
+    the program before the questions that are open."""
+
+    task: Task
+    broken: Check
+    adapter: str
+    before: Check
+    prompts: list[Prompt] = field(default_factory=list)
+    tries: dict[int, Try] = field(default_factory=dict)
+    attempts: dict[int, Attempt] = field(default_factory=dict)
+
+    def ask(self, repair: Strategy) -> bool:
+        """Add the strategy's next prompts; whether there are any."""
+        asked = repair.prompts(self.task, self.broken, self._tries())
+        self.prompts += [replace(p, adapter=p.adapter or self.adapter) for p in asked]
+        return bool(asked)
+
+    def answered(
+        self, number: int, completion: Completion, repair: Strategy, checker: Judge, record: Record | None
+    ) -> None:
+        """Judge an answer. The strategy is told whether the program compiles, and nothing of the hidden tests."""
+        program = repair.program(completion.text)
+        check = checker.check(*self.task.repaired_job(program))
+        seen = Check("passed", "compiles") if check.compiles else check
+        self.tries[number] = Try(number, self.prompts[number], completion.text, program, seen)
+        tokens = (completion.prompt_tokens, completion.completion_tokens, completion.seconds)
+        attempt = Attempt(completion.text, program, check.stage, check.codes, *tokens, signature_of(check))
+        self.attempts[number] = attempt
+        if record is not None:
+            record(self.task, number, self.prompts[number], attempt, self.before, check)
+        if len(self.tries) == len(self.prompts):
+            self.before = check
+
+    def result(self, repair: Strategy) -> Result:
+        """The task's outcome."""
+        t, tries = self.task, self._tries()
+        attempts = tuple(self.attempts[n] for n in range(len(tries)))
+        choices = [repair.choose(tries[: k + 1]) for k in range(len(tries))]
+        within = tuple(attempts[i].stage == "passed" for i in choices)
+        return Result(t.id, t.family, t.pattern, t.level, within[-1], attempts, choices[-1], within)
+
+    def _tries(self) -> list[Try]:
+        return [self.tries[n] for n in sorted(self.tries)]
 
 
 def evaluate(
@@ -30,49 +80,33 @@ def evaluate(
     tasks: TaskSet,
     engine: Engine,
     repair: Strategy,
-    checker: Checker,
+    checker: Judge,
     done: Callable[[], object] = lambda: None,
     route: Route = unrouted,
+    record: Record | None = None,
 ) -> Scores:
-    """Scores of `served` on every task, each by the adapter that `route` names. `done` is called after each
-    completion. EngineError and SandboxError go through: what is broken is never scored."""
+    """Scores of `served` on every task, each by the adapter that the strategy or else `route` names. `done` is called
+    after each task, `record` after each attempt, as soon as it is judged. EngineError and SandboxError go through: what
+    is broken is never scored."""
     start = time.perf_counter()
+    repair = repair.serving([a.name for a in served.adapters])
     broken = checker.check_all([t.broken_job for t in tasks])
-    routes = [route(t, b) for t, b in zip(tasks, broken, strict=True)]
-    attempts: list[list[Attempt]] = [[] for _ in tasks.tasks]
-    prompts: dict[int, Prompt] = {i: repair.first(t, b) for i, (t, b) in enumerate(zip(tasks, broken, strict=True))}
+    cases = [_Case(t, b, route(t, b), b) for t, b in zip(tasks, broken, strict=True)]
+    for case in cases:
+        case.ask(repair)
     with engine.open(served) as session:
-        while prompts:
-            chosen = [tasks.tasks[i] for i in prompts]
-            asked = [replace(p, adapter=routes[i]) for i, p in prompts.items()]
-            for i, attempt in zip(prompts, _try(session, chosen, asked, repair, checker, done), strict=True):
-                attempts[i].append(attempt)
-            failed = [i for i in prompts if attempts[i][-1].stage != "passed"]
-            again = {i: repair.again(tasks.tasks[i], attempts[i]) for i in failed}
-            prompts = {i: p for i, p in again.items() if p is not None}
-    results = tuple(
-        Result(t.id, t.family, t.pattern, t.level, a[-1].stage == "passed", tuple(a))
-        for t, a in zip(tasks, attempts, strict=True)
-    )
+        while asked := [(c, n) for c in cases for n in range(len(c.prompts)) if n not in c.tries]:
+
+            def answered(place: int, completion: Completion, asked: list[tuple[_Case, int]] = asked) -> None:
+                case, number = asked[place]
+                case.answered(number, completion, repair, checker, record)
+                if len(case.tries) == len(case.prompts) and not case.ask(repair):
+                    done()
+
+            session.generate([c.prompts[n] for c, n in asked], answered)
+    results = tuple(case.result(repair) for case in cases)
     name = str(engine.identity()["engine"])
     return Scores(tasks.name, tasks.digest, served.name, name, results, time.perf_counter() - start)
-
-
-def _try(
-    session: Session,
-    tasks: Sequence[Task],
-    prompts: Sequence[Prompt],
-    repair: Strategy,
-    checker: Checker,
-    done: Callable[[], object],
-) -> list[Attempt]:
-    completions = session.generate(prompts, done)
-    programs = [repair.program(c.text) for c in completions]
-    checks: list[Check] = checker.check_all([t.repaired_job(p) for p, t in zip(programs, tasks, strict=True)])
-    return [
-        Attempt(c.text, program, check.stage, check.codes, c.prompt_tokens, c.completion_tokens, c.seconds)
-        for c, program, check in zip(completions, programs, checks, strict=True)
-    ]
 
 
 def cached(
@@ -81,7 +115,7 @@ def cached(
     tasks: TaskSet,
     engine: Engine,
     repair: Strategy,
-    checker: Checker,
+    checker: Judge,
     measure: Callable[[], Scores],
 ) -> tuple[Scores, bool]:
     """Scores from `folder` by everything that determines them, or from `measure()`; and whether they were there."""
@@ -105,8 +139,10 @@ def write_scores(path: Path, scores: Scores) -> None:
 def read_scores(path: Path) -> Scores:
     """Scores from `write_scores`."""
     record = json.loads(path.read_text(encoding="utf-8"))
-    results = tuple(
-        Result(**{**r, "attempts": tuple(Attempt(**{**a, "codes": tuple(a["codes"])}) for a in r["attempts"])})
-        for r in record.pop("results")
-    )
+    results = tuple(_result(r) for r in record.pop("results"))
     return Scores(results=results, **record)
+
+
+def _result(r: dict[str, Any]) -> Result:
+    attempts = tuple(Attempt(**{**a, "codes": tuple(a["codes"])}) for a in r["attempts"])
+    return Result(**{**r, "attempts": attempts, "within": tuple(r["within"])})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sleepy.algo._checkpoint import digest_of_tensors
@@ -33,8 +34,14 @@ def read_updates(adapter: Adapter, base: BaseModel) -> list[Update]:
 
     Raises ModelError for an adapter that is missing, damaged, of another base model, or more than plain LoRA.
     """
-    config = _config(adapter, base)
-    tensors = _tensors(adapter)
+    config = _config(adapter.folder, base)
+    tensors = _tensors(adapter.folder)
+    found = digest_of_tensors(tensors)
+    if found != adapter.digest:
+        raise ModelError(
+            f"{adapter.folder}: found tensors of digest {found[:12]}, expected {adapter.digest[:12]}: the file was "
+            f"changed since it was trained"
+        )
     shapes = {name: weight.shape for name, weight in mapped(base.weights / WEIGHTS).items()}
     updates = []
     for key in sorted(tensors):
@@ -48,9 +55,9 @@ def read_updates(adapter: Adapter, base: BaseModel) -> list[Update]:
             )
         a, b = tensors[key].float(), tensors[key.removesuffix(_A) + _B].float()
         if shapes.get(name) != (b.shape[0], a.shape[1]) or a.shape[0] != b.shape[1]:
-            found = f"({b.shape[0]}, {b.shape[1]}) x ({a.shape[0]}, {a.shape[1]})"
+            shape = f"({b.shape[0]}, {b.shape[1]}) x ({a.shape[0]}, {a.shape[1]})"
             raise ModelError(
-                f"{adapter.folder}: found an update of {name} of shape {found}, but {base.name} has "
+                f"{adapter.folder}: found an update of {name} of shape {shape}, but {base.name} has "
                 f"{shapes.get(name, 'no such weight')} there: this adapter is of another base model, or "
                 f"adapts a head that is tied to the embedding"
             )
@@ -61,41 +68,47 @@ def read_updates(adapter: Adapter, base: BaseModel) -> list[Update]:
     return updates
 
 
-def _config(adapter: Adapter, base: BaseModel) -> dict[str, Any]:
+def adapter_in(folder: Path, base: BaseModel) -> Adapter:
+    """The adapter in a PEFT folder from elsewhere. Raises ModelError as `read_updates`."""
+    _config(folder, base)
+    tensors = _tensors(folder)
+    size = sum(tensor.numel() for tensor in tensors.values())
+    return Adapter(folder, digest_of_tensors(tensors), base.name, (), 0.0, size, 0)
+
+
+def _config(folder: Path, base: BaseModel) -> dict[str, Any]:
     """adapter_config.json, when the adapter is plain LoRA and was trained on `base`."""
-    missing = [
-        name for name in ("adapter_config.json", "adapter_model.safetensors") if not (adapter.folder / name).is_file()
-    ]
+    missing = [name for name in ("adapter_config.json", "adapter_model.safetensors") if not (folder / name).is_file()]
     if missing:
-        raise ModelError(f"{adapter.folder}: found no {' and no '.join(missing)}, expected a PEFT adapter: train again")
-    record = adapter.folder / "sleepy.json"
+        raise ModelError(f"{folder}: found no {' and no '.join(missing)}, expected a PEFT adapter: train again")
+    record = folder / "sleepy.json"
     try:
-        config: dict[str, Any] = json.loads((adapter.folder / "adapter_config.json").read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         made = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     except ValueError as error:
-        raise ModelError(f"{adapter.folder}: found damaged JSON ({error}): train again") from error
+        raise ModelError(f"{folder}: found damaged JSON ({error}): train again") from error
     if made.get("base_digest", base.digest) != base.digest:
         raise ModelError(
-            f"{adapter.folder}: this adapter was trained on {made.get('base')} (SHA-256 "
+            f"{folder}: this adapter was trained on {made.get('base')} (SHA-256 "
             f"{made['base_digest'][:12]}), expected one of {base.name} ({base.digest[:12]}): choose its "
             f"model, or train anew"
         )
     other = [key for key in ("alpha_pattern", "fan_in_fan_out", "use_dora") if config.get(key)]
     if config.get("peft_type") != "LORA" or other:
         raise ModelError(
-            f"{adapter.folder}: found {config.get('peft_type')} with {', '.join(other) or 'its settings'},"
+            f"{folder}: found {config.get('peft_type')} with {', '.join(other) or 'its settings'},"
             f" expected plain LoRA: other adapters cannot be merged here"
         )
     return config
 
 
-def _tensors(adapter: Adapter) -> dict[str, Any]:
-    """The adapter's tensors, when they are whole, finite, and those that were trained."""
+def _tensors(folder: Path) -> dict[str, Any]:
+    """The adapter's tensors, when they are whole and finite."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = adapter.folder / "adapter_model.safetensors"
+    path = folder / "adapter_model.safetensors"
     try:
         tensors: dict[str, Any] = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
@@ -106,10 +119,4 @@ def _tensors(adapter: Adapter) -> dict[str, Any]:
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ModelError(f"{path}: {name} holds values that are not finite: train again with a lower train.lr")
-    found = digest_of_tensors(tensors)
-    if found != adapter.digest:
-        raise ModelError(
-            f"{path}: found tensors of digest {found[:12]}, expected {adapter.digest[:12]}: the file was "
-            f"changed since it was trained"
-        )
     return tensors

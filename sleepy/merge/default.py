@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import ClassVar
 
+from sleepy.algo._share import Pair
 from sleepy.artifacts import Adapter, BaseModel
-from sleepy.errors import ModelError
+from sleepy.errors import ConfigError, ModelError
 from sleepy.merge._files import WEIGHTS, mapped, whole
 from sleepy.merge._lora import read_updates
+from sleepy.merge._several import write_combined
 from sleepy.models._files import need_space
 
 _LARGEST = 65504.0
@@ -23,7 +27,23 @@ class Merge:
     keep: leave the merged weights in the run's folder (as large as the model in f16) when the run is over.
     """
 
+    combines: ClassVar[bool] = False  # whether it makes one adapter of several
+
     keep: bool = False
+
+    def combine(self, adapters: Sequence[Adapter], base: BaseModel, folder: Path, seed: int) -> Adapter:
+        """One adapter of several: a single one is left as it is, else what `factors` makes is written to `folder`."""
+        if len(adapters) == 1:
+            return adapters[0]
+        made = {f.name: getattr(self, f.name) for f in fields(self)} | {"seed": seed}
+        return write_combined(self.factors(adapters, base, seed), adapters, base, folder, made)
+
+    def factors(self, adapters: Sequence[Adapter], base: BaseModel, seed: int) -> dict[str, Pair]:
+        """The B (out x r) and A (r x in) that several adapters of `base` come to, by layer; B A is the update."""
+        raise ConfigError(
+            f"merge: found default, which takes one adapter, but there are {len(adapters)}: use merge=average, linear, "
+            "cat, svd, ties or dare_ties"
+        )
 
     def clean(self, merged: Path, base: BaseModel) -> None:
         """Remove what `merge` wrote, unless it is to be kept; the base's own folder is never touched."""

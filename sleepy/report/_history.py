@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sleepy.artifacts import Scores
 from sleepy.evaluate.stats import wilson
 from sleepy.report._plots import BLUE, GREY, INK, VERMILION
-from sleepy.stream._history import History
+from sleepy.stream._learned import History
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

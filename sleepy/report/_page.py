@@ -7,7 +7,13 @@ from collections.abc import Iterable
 from sleepy.artifacts import Course, Result
 from sleepy.evaluate.stats import p_text, wilson
 from sleepy.report._course import CURVE, HEATMAP, matrix, measures
+from sleepy.report._history import HEAD, LEARNING, lines
 from sleepy.report._summary import RunSummary, duration, effort, limits, rows
+
+_CYCLES = (
+    "Passed koans of each cycle's candidate: of those that the gate saw, and of the exam, which it never saw. The last "
+    "column says whose adapter is in use after the cycle."
+)
 
 
 def page(run: RunSummary, pictures: dict[str, str]) -> str:
@@ -15,11 +21,13 @@ def page(run: RunSummary, pictures: dict[str, str]) -> str:
     parts = [f"# {_escaped(run.name)}", f"**{_escaped(run.verdict.reason)}** (gate `{run.verdict.rule}`)"]
     parts += [f"> Warning: {_escaped(warning)}" for warning in run.warnings]
     parts += ["## Result", *_result(run)]
-    streamed = {title: name for title, name in pictures.items() if title in (CURVE, HEATMAP)}
+    streamed = {title: name for title, name in pictures.items() if title in (CURVE, HEATMAP, LEARNING)}
     parts += [_picture(title, name) for title, name in pictures.items() if title not in streamed]
     if run.course:
         parts += ["## The stream", *_stream(run.course)]
-        parts += [_picture(title, name) for title, name in streamed.items()]
+    if run.history:
+        parts += ["## The cycles", _table(HEAD, lines(run.history)), _CYCLES]
+    parts += [_picture(title, name) for title, name in streamed.items()]
     parts += [
         "## What changed",
         *_changed(run),
@@ -98,8 +106,9 @@ def _changed(run: RunSummary) -> list[str]:
 
 
 def _end(result: Result) -> str:
-    """Where the last attempt ended, with rustc's codes: "passed", "test", "compile E0502"."""
-    return " ".join([result.attempts[-1].stage, *dict.fromkeys(result.attempts[-1].codes)])
+    """Where the chosen attempt ended, with rustc's codes: "passed", "test", "compile E0502"."""
+    chosen = result.attempts[result.chosen]
+    return " ".join([chosen.stage, *dict.fromkeys(chosen.codes)])
 
 
 def _made(run: RunSummary) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sleepy.artifacts import Adapter, Comparison, Course, GgufFile, Mix, Scores, TaskSet, Verdict
 from sleepy.evaluate.stats import changes_by_family
+from sleepy.stream._learned import History
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,7 @@ class RunSummary:
     ("" outside of a git checkout) and `dirty` whether the tree differed from it. `mix` and `adapter` are None where
     nothing was trained, `gguf` where nothing was exported. `seconds` gives each stage's wall time in the order they
     ran. `proof` says how the export was proven, `ui_line` is the command that opens the MLflow UI. `course` is None
-    where there was no stream of tasks.
+    where there was no stream of tasks, `history` where there were no cycles.
     """
 
     name: str
@@ -43,6 +44,7 @@ class RunSummary:
     dirty: bool
     warnings: tuple[str, ...] = ()
     course: Course | None = None
+    history: History | None = None
 
     @property
     def command(self) -> str:
@@ -91,7 +93,7 @@ def rows(run: RunSummary) -> list[Row]:
 
 def median_steps(scores: Scores) -> float | None:
     """Median number of attempts up to the pass, over the tasks that passed; None where none did."""
-    steps = [len(r.attempts) for r in scores.results if r.passed]
+    steps = [r.steps for r in scores.results if r.passed]
     return statistics.median(steps) if steps else None
 
 

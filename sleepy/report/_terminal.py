@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sleepy.evaluate.stats import p_text, wilson
 from sleepy.report._course import Measure, measures
+from sleepy.report._history import HEAD, lines
 from sleepy.report._summary import ReportFiles, Row, RunSummary, duration, effort, limits, rows
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ def show(run: RunSummary, files: ReportFiles, console: Console) -> None:
         acc, bwt, fwt, forgetting = map(_measure, measures(run.course))
         line(f"stream of {len(run.course.steps)}: {acc}, {bwt}")
         line(f"{fwt}, {forgetting} points; 95 % in ()")
+    if run.history:
+        table = _table(HEAD[0], *HEAD[1:])
+        for row in lines(run.history):
+            table.add_row(*row)
+        console.print(table)
+        line("")
     line(
         "stages: "
         + ", ".join(f"{stage} {duration(s)}" for stage, s in run.seconds.items())

@@ -18,7 +18,7 @@ class Full:
     """Everything a person wants to know about a run.
 
     pictures: draw the learning curve, the families' bars, the grid of koans, and of a stream its curve and its koans
-        step by step, as PNG files (about a second, two for a stream).
+        step by step or its cycles, as PNG files (about a second, two for a stream).
     dpi: resolution of the pictures, dots an inch, from 50 to 400.
     """
 
@@ -46,7 +46,7 @@ class Full:
         show(run, files, Console())
 
     def _draw(self, folder: Path, run: RunSummary) -> dict[str, str]:
-        from sleepy.report import _course, _plots
+        from sleepy.report import _course, _history, _plots
 
         drawn = {
             "Koans, baseline against trained": ("koans.png", _plots.koans(run.before, run.after)),
@@ -57,6 +57,8 @@ class Full:
         if run.course:
             drawn[_course.CURVE] = ("stream_curve.png", _course.curve(run.course))
             drawn[_course.HEATMAP] = ("stream_koans.png", _course.heatmap(run.course))
+        if run.history:
+            drawn[_history.LEARNING] = ("cycles.png", _history.curve(run.history))
         for name, figure in drawn.values():
             figure.savefig(folder / name, dpi=self.dpi)
         return {title: name for title, (name, _) in drawn.items()}

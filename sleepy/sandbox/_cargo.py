@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sleepy.artifacts import Check, Diagnostic, ToCheck, digest_of
+from sleepy.artifacts import Check, Diagnostic, ToCheck, digest_of, digest_of_file
 from sleepy.errors import DataError, SandboxError
 from sleepy.sandbox._rustc import diagnostic, errors, json_lines, toolchain
 from sleepy.sandbox._sandbox import Limits, Sandbox
@@ -85,7 +85,9 @@ class CargoChecker:
     def __init__(self, project: CargoProject, name: str, known: dict[str, tuple[Diagnostic, ...]]) -> None:
         self._project, self._name = project, name
         self._others = sum(len(items) for file, items in known.items() if file != name)
-        self.identity = digest_of(["cargo", toolchain().version, name])
+        files = {p.relative_to(project.root).as_posix(): p for p in sorted(project.root.rglob("*")) if p.is_file()}
+        state = {file: digest_of_file(path) for file, path in files.items() if file != name}
+        self.identity = digest_of(["cargo", toolchain().version, name, state])
 
     def check(self, program: str, tests: tuple[str, ...], edition: str, lint: str = "") -> Check:
         """What cargo says of the project with `program` as the file; the file stays as it was. There are no tests, and

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from sleepy.artifacts import Check, ToCheck, digest_of
 from sleepy.errors import SandboxError
@@ -102,6 +103,20 @@ class Sandbox:
             detail = "\n".join(d.rendered for d in proof.diagnostics) or proof.detail
             raise SandboxError(f"a program that must pass does not pass in {type(self).__name__}: {detail}")
         return checker
+
+
+class Judge(Protocol):
+    """What gives a verdict on a program; equal identities give equal verdicts."""
+
+    identity: str
+
+    def check(self, program: str, tests: tuple[str, ...], edition: str, lint: str = "") -> Check:
+        """The verdict on one program, see Checker.check."""
+        ...
+
+    def check_all(self, jobs: Sequence[ToCheck]) -> list[Check]:
+        """The verdict on each, in order."""
+        ...
 
 
 class Checker:

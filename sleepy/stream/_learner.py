@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sleepy.algo._batches import Example
-from sleepy.algo._trainer import NOTHING, Past, Tools
+from sleepy.algo._device import release_base
+from sleepy.algo._trainer import MEMORY, NOTHING, Past, Tools
 from sleepy.artifacts import (
     Adapter,
     BaseModel,
@@ -25,21 +26,37 @@ from sleepy.artifacts import (
 )
 from sleepy.data._mix import outcomes
 from sleepy.data._pairs import sample
-from sleepy.evaluate.harness import Route, cached, evaluate, unrouted
+from sleepy.episodes._record import recorder
+from sleepy.episodes._store import open_episodes
+from sleepy.evaluate.harness import Route, cached, evaluate
 from sleepy.export._adapter import adapter_gguf
 from sleepy.progress import Stages
-from sleepy.sandbox._sandbox import Checker
+from sleepy.repair._strategy import Strategy
+from sleepy.sandbox._sandbox import Checker, Judge
 from sleepy.schema import Root
 from sleepy.tasks._audit import require_proof
 from sleepy.track import _log
 from sleepy.track._run import Run
+from sleepy.track._tracker import Tracker
 from sleepy.train.default import Train
+
+
+def hot_adapters(adapters: Mapping[str, Adapter], base: BaseModel, folder: Path) -> tuple[HotAdapter, ...]:
+    """Adapters to be switched on by name, as GGUF files in `folder`."""
+    hot = []
+    for name, adapter in adapters.items():
+        path = folder / f"{name.replace('/', '-')}.gguf"
+        if not path.is_file():
+            adapter_gguf(adapter, base, path, name)
+        hot.append(HotAdapter(name, path, adapter.folder))
+    return tuple(hot)
 
 
 @dataclass
 class Learner:
     """The base model with everything that trains and measures it. `options` are the run's, by group; `algorithm` is
-    the name of the choice; `exam` is what results are measured on."""
+    the name of the choice; `exam` is what results are measured on; `again` says that the next training wants the same
+    base model, which then stays in memory."""
 
     options: dict[str, Any]
     root: Root
@@ -48,6 +65,7 @@ class Learner:
     pairs: TaskSet
     exam: TaskSet
     checker: Checker
+    tracker: Tracker
     tracked: Run
     stages: Stages
     folder: Path
@@ -55,6 +73,7 @@ class Learner:
     places: list[Path] = field(default_factory=list)
     adapters: dict[Path, Adapter] = field(default_factory=dict)
     trained: int = 0
+    again: bool = False
 
     @property
     def cache(self) -> Path:
@@ -128,19 +147,35 @@ class Learner:
                 tools=self._tools(past),
                 on_step=on_step,
             )
+        if not self.again:
+            release_base()
         self.trained += settings.steps
         self.adapters[adapter.folder] = adapter
         _log.adapter(self.tracked, adapter, name)
         return adapter
 
-    def measure(self, tasks: TaskSet, adapter: Adapter | None = None, stage: str = "evaluate") -> Scores:
-        """Scores of the base model, or of it with `adapter` on (without a merge). Measured once for each model, task
-        set, prompt and engine, whichever run asks."""
+    def together(self, adapters: Mapping[str, Adapter]) -> dict[str, Adapter]:
+        """Several adapters, by name, as the algorithm wants them used: a method that shares makes each anew."""
+        folder = self.folder / "together"
+        found, figures = self.options["algo"].together(adapters, self.base, folder)
+        self.tracked.metrics({"adapters": len(found), **figures})
+        if (folder / MEMORY).is_dir():
+            self.tracked.artifact(folder / MEMORY)
+        return dict(found)
+
+    def measure(
+        self, tasks: TaskSet, adapter: Adapter | None = None, stage: str = "evaluate", judge: Judge | None = None
+    ) -> Scores:
+        """Scores of the base model, or of it with `adapter` on (without a merge), by `judge` (none: the sandbox).
+        Measured once for each model, task set, prompt and engine, whichever run asks."""
+        judge = judge or self.checker
         served = self.served([adapter] if adapter else [])
         name = served.adapters[0].name if adapter else ""
         engine, repair = self.options["engine"], self.options["repair"]
-        measure = partial(self._measure, stage, served, tasks, lambda task, broken: name)
-        scores, known = cached(self.cache / "baselines", served, tasks, engine, repair, self.checker, measure)
+        repair = repair if adapter else repair.alone()
+        digests = {name: adapter.digest} if adapter else {}
+        measure = partial(self._measure, stage, served, tasks, repair, lambda task, broken: name, digests, judge)
+        scores, known = cached(self.cache / "baselines", served, tasks, engine, repair, judge, measure)
         if known:
             with self.stages.stage(stage, len(tasks), "koan"):
                 pass
@@ -148,20 +183,26 @@ class Learner:
 
     def served(self, adapters: Sequence[Adapter]) -> Served:
         """The base model with adapters that a prompt names by the first 16 letters of their digest."""
-        hot = []
-        for adapter in adapters:
-            name = adapter.digest[:16]
-            path = self.folder / "hot" / f"{name}.gguf"
-            if not path.is_file():
-                adapter_gguf(adapter, self.base, path, name)
-            hot.append(HotAdapter(name, path, adapter.folder))
+        hot = hot_adapters({a.digest[:16]: a for a in adapters}, self.base, self.folder / "hot")
         digest = digest_of([self.base.digest, *(a.digest for a in adapters)]) if adapters else self.base.digest
-        return Served(self.base.name, self.base.gguf, self.base.weights, digest, tuple(hot))
+        return Served(self.base.name, self.base.gguf, self.base.weights, digest, hot)
 
-    def _measure(self, stage: str, served: Served, tasks: TaskSet, route: Route = unrouted) -> Scores:
-        with self.stages.stage(stage, len(tasks), "koan") as done:
-            options = self.options
-            return evaluate(served, tasks, options["engine"], options["repair"], self.checker, done, route)
+    def _measure(
+        self,
+        stage: str,
+        served: Served,
+        tasks: TaskSet,
+        repair: Strategy,
+        route: Route,
+        digests: Mapping[str, str],
+        judge: Judge,
+    ) -> Scores:
+        with (
+            self.stages.stage(stage, len(tasks), "koan") as done,
+            open_episodes(Path(self.root.episodes).expanduser()) as store,
+        ):
+            record = recorder(store, self.tracked.id, served.digest, digests)
+            return evaluate(served, tasks, self.options["engine"], repair, judge, done, route, record)
 
     def _tools(self, past: Past) -> Tools:
         """What an algorithm may ask while it learns after `past`."""
@@ -173,14 +214,17 @@ class Learner:
                 self.stages.stage("ask", len(prompts), "prompt") as done,
                 self.options["engine"].open(served) as session,
             ):
-                found: list[Completion] = session.generate([replace(p, adapter=name) for p in prompts], done)
+                found: list[Completion] = session.generate(
+                    [replace(p, adapter=name) for p in prompts], lambda *_: done()
+                )
             return found
 
         return Tools(self.checker.check_all, ask, self.options["repair"].program, self.examples)
 
-    def measure_export(self, served: Served) -> Scores:
-        """Scores of an exported model on the exam."""
-        return self._measure("evaluate", served, self.exam)
+    def measure_export(self, served: Served, route: Route, adapters: Mapping[str, Adapter]) -> Scores:
+        """Scores of an exported model, served with `adapters`, on the exam."""
+        digests = {name: adapter.digest for name, adapter in adapters.items()}
+        return self._measure("evaluate", served, self.exam, self.options["repair"], route, digests, self.checker)
 
     def forget(self) -> None:
         """Remove the checkpoints of a run that has come to its end."""

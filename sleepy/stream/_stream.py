@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from sleepy.artifacts import Adapter, Course, TaskSet
+from sleepy.artifacts import TaskSet
+from sleepy.errors import ConfigError
+from sleepy.stream._learned import Learned
 from sleepy.stream._learner import Learner
+from sleepy.track._tracker import Tracker
 
 
-class Stream(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Stream:
     """An option of the group `stream`."""
+
+    learns: ClassVar[bool] = True  # whether it trains adapters; else it has them from elsewhere
+
+    def check(self, chosen: Mapping[str, Any], tracker: Tracker) -> None:
+        """Raises ConfigError, before anything is loaded, for what does not go with the other groups' options."""
+        if chosen["routing"].routes:
+            raise ConfigError("routing: found one that chooses among several adapters, expected stream=each or given")
 
     def exam(self, tasks: TaskSet, pairs: TaskSet, seed: int) -> TaskSet:
         """The part of the task set that the stream is measured on. Raises DataError when it has none."""
-        ...
+        return tasks
 
-    def run(self, learner: Learner) -> tuple[Adapter | None, Course | None]:
-        """Learn everything. The adapter in the end (None: none was good enough), and how each step came out."""
-        ...
+    def run(self, learner: Learner) -> Learned:
+        """Learn everything."""
+        raise NotImplementedError
+
+
+def check_several(chosen: Mapping[str, Any], count: int) -> None:
+    """Raises ConfigError when there are several adapters and nothing says what they become."""
+    if count > 1 and not (chosen["routing"].routes or chosen["merge"].combines):
+        raise ConfigError(
+            "merge: found default, which takes one adapter, and routing=none, but there are several: choose how they "
+            "become one, merge=average (or linear, cat, svd, ties, dare_ties), or how one is chosen for each program, "
+            "routing=error_code (or nearest, arrow, oracle)"
+        )

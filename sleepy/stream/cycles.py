@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from sleepy.algo._trainer import NOTHING, Past
-from sleepy.artifacts import Adapter, Course, TaskSet
 from sleepy.data._pairs import sample
+from sleepy.errors import NothingToLearn
 from sleepy.evaluate.stats import compare
 from sleepy.progress import say
 from sleepy.schema import choice, ranged
+from sleepy.stream._learned import Cycle, History, Learned
 from sleepy.stream._learner import Learner
+from sleepy.stream._stream import Stream
 from sleepy.tasks.builtin import frozen
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cycles:
+class Cycles(Stream):
     """In each cycle other pairs are asked, the mix is made from what the model as it is fails and passes of them, and
     the gate decides on koans that are not reported on. A refused cycle's adapter is kept, but the next cycle goes on
     from the one before.
@@ -31,30 +33,37 @@ class Cycles:
     gate_on: str = choice("koans_val", "patterns")
     gate_koans: int = ranged(0, at_least=0)
 
-    def exam(self, tasks: TaskSet, pairs: TaskSet, seed: int) -> TaskSet:
-        """See Stream.exam: all of it."""
-        return tasks
-
-    def run(self, learner: Learner) -> tuple[Adapter | None, Course | None]:
+    def run(self, learner: Learner) -> Learned:
         """See Stream.run. Every cycle's figures are metrics of the run; tasks do not follow each other, so there is no
         R[i, j]."""
         gate, train, seed = learner.options["gate"], learner.options["train"], learner.root.seed
         seen = frozen(self.gate_on)
         seen = sample(seen, self.gate_koans, seed) if self.gate_koans else seen
-        past, adapter, before = NOTHING, None, learner.measure(seen, stage="gated on")
-        for cycle in range(self.cycles):
-            mix, passed = learner.mix(learner.pairs, seed + cycle, adapter)
+        before = learner.measure(seen, stage="gated on")
+        base, cycles = (before, learner.measure(learner.exam, stage="baseline")), list[Cycle]()
+        past, adapter = NOTHING, None
+        for number in range(1, self.cycles + 1):
+            name = f"cycle-{number}"
+            try:
+                mix, passed = learner.mix(learner.pairs, seed + number - 1, adapter)
+            except NothingToLearn as nothing:
+                say(f"{name}: {nothing}")
+                continue
             if not past.examples and passed:
                 past = Past((tuple(learner.examples(passed)),))
-            settings = replace(train, lr=train.lr * self.decay**cycle)
-            new = learner.learn(mix, past, name=f"cycle-{cycle + 1}", train=settings)
+            settings = replace(train, lr=train.lr * self.decay ** (number - 1))
+            new = learner.learn(mix, past, name=name, train=settings)
             after = learner.measure(seen, new, "gated on")
             verdict = gate.decide(compare(before, after), before, after)
-            say(f"cycle {cycle + 1} {verdict.reason}")
+            say(f"{name} {verdict.reason}")
             if verdict.promoted:
                 adapter, before = new, after
                 past = Past((*past.examples, tuple(learner.examples(mix.examples))), new.folder)
-            reported = learner.measure(learner.exam, adapter)
-            figures = {"promoted": verdict.promoted, "gated_on": after.pass_rate, "pass_rate": reported.pass_rate}
-            learner.tracked.metrics({f"cycle/{name}": float(v) for name, v in figures.items()}, step=cycle + 1)
-        return adapter, None
+            cycles.append(Cycle(name, verdict, after, learner.measure(learner.exam, new)))
+            figures = {
+                "promoted": verdict.promoted,
+                "gated_on": after.pass_rate,
+                "pass_rate": cycles[-1].exam.pass_rate,
+            }
+            learner.tracked.metrics({f"cycle/{name}": float(v) for name, v in figures.items()}, step=number)
+        return Learned(adapter, history=History(*base, tuple(cycles)) if cycles else None)

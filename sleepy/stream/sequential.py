@@ -6,15 +6,17 @@ import random
 from dataclasses import dataclass
 
 from sleepy.algo._trainer import NOTHING, Past
-from sleepy.artifacts import Adapter, Course, Scores, Task, TaskSet
+from sleepy.artifacts import Course, Scores, Task, TaskSet
 from sleepy.errors import DataError, NothingToLearn
 from sleepy.progress import say
 from sleepy.schema import choice, ranged
+from sleepy.stream._learned import Learned
 from sleepy.stream._learner import Learner
+from sleepy.stream._stream import Stream
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sequential:
+class Sequential(Stream):
     """Each task is a pattern or a family; its pairs are learned after those of the tasks before, and then the koans of
     all tasks are asked.
 
@@ -31,7 +33,7 @@ class Sequential:
         chosen = sorted((t for t in tasks if getattr(t, self.by) in order), key=lambda t: order.index(self._of(t)))
         return TaskSet(f"{tasks.name}[{len(chosen)}]", tasks.version, tuple(chosen))
 
-    def run(self, learner: Learner) -> tuple[Adapter | None, Course | None]:
+    def run(self, learner: Learner) -> Learned:
         """See Stream.run."""
         past, adapter, after, earlier = NOTHING, None, list[Scores](), list[Task]()
         before = learner.measure(learner.exam, stage="baseline")
@@ -48,7 +50,7 @@ class Sequential:
             earlier += own.tasks
             after.append(learner.measure(learner.exam, adapter))
         groups = tuple(tuple(t.id for t in learner.exam if self._of(t) == name) for name in order)
-        return adapter, Course(tuple(order), groups, before, tuple(after))
+        return Learned(adapter, Course(tuple(order), groups, before, tuple(after)))
 
     def _of(self, task: object) -> str:
         return str(getattr(task, self.by))

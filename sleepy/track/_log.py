@@ -115,7 +115,7 @@ def koans(run: Run, before: Scores, after: Scores) -> None:
     """A row a koan, baseline beside result, as a table artifact."""
     rows = []
     for b, a in zip(before.results, after.results, strict=True):
-        last = a.attempts[-1]
+        chosen = a.attempts[a.chosen]
         rows.append(
             {
                 "koan": a.task,
@@ -124,13 +124,13 @@ def koans(run: Run, before: Scores, after: Scores) -> None:
                 "pattern": a.pattern,
                 "baseline": "pass" if b.passed else "fail",
                 "result": "pass" if a.passed else "fail",
-                "ended at": last.stage,
-                "codes": " ".join(last.codes),
+                "ended at": chosen.stage,
+                "codes": " ".join(chosen.codes),
                 "attempts": len(a.attempts),
-                "prompt tokens": last.prompt_tokens,
-                "answer tokens": last.completion_tokens,
-                "seconds": round(last.seconds, 2),
-                "answer": last.program,
+                "prompt tokens": chosen.prompt_tokens,
+                "answer tokens": chosen.completion_tokens,
+                "seconds": round(chosen.seconds, 2),
+                "answer": chosen.program,
             }
         )
     run.table(rows, "koans")

@@ -98,7 +98,7 @@ def test_an_unknown_adapter_is_an_engine_error_before_anything_is_answered(
     answered: list[int] = []
     with engine.open(tiny) as session:
         with pytest.raises(EngineError, match=r"adapter 'night', expected one that tiny is served with \(whole, "):
-            session.generate([prompts[0], *worn("night", prompts)], lambda: answered.append(1))
+            session.generate([prompts[0], *worn("night", prompts)], lambda place, completion: answered.append(1))
         assert not answered
         assert len(session.generate([prompts[0], *worn("whole", prompts)])) == 1 + len(prompts)
 

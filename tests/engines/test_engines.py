@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sleepy.artifacts import BaseModel, Prompt, Served
+from sleepy.artifacts import BaseModel, Completion, Prompt, Served
+from sleepy.engines._engine import Engine, picker
 from sleepy.engines.llama_cpp import LlamaCpp
 from sleepy.engines.transformers import Transformers
 from sleepy.errors import EngineError
@@ -33,7 +36,7 @@ def f16(smollm2: BaseModel) -> Served:
 
 
 def test_engines_agree(f16: Served) -> None:
-    with LlamaCpp().open(f16) as one, Transformers(device="cpu", precision="fp32").open(f16) as two:
+    with LlamaCpp(threads=1).open(f16) as one, Transformers(device="cpu", precision="fp32").open(f16) as two:
         ours, theirs = one.generate(PROMPTS), two.generate(PROMPTS)
     assert [c.prompt_tokens for c in ours] == [c.prompt_tokens for c in theirs]
     assert sum(a.text == b.text for a, b in zip(ours, theirs, strict=True)) >= 2
@@ -41,13 +44,66 @@ def test_engines_agree(f16: Served) -> None:
 
 
 def test_lookup_and_shared_prefix_do_not_change_the_answers(f16: Served) -> None:
-    with LlamaCpp().open(f16) as session:
-        together = [c.text for c in session.generate(PROMPTS)]
+    told: list[tuple[int, Completion]] = []
+    with LlamaCpp(threads=1).open(f16) as session:
+        found = session.generate(PROMPTS, lambda place, completion: told.append((place, completion)))
+        assert told == list(enumerate(found))
+        together = [c.text for c in found]
         backwards = [c.text for c in session.generate(PROMPTS[::-1])][::-1]
         alone = [session.generate([p])[0].text for p in PROMPTS]
-    with LlamaCpp(lookup=False).open(f16) as session:
+    with LlamaCpp(threads=1, lookup=False).open(f16) as session:
         plain = [c.text for c in session.generate(PROMPTS)]
     assert together == backwards == alone == plain
+
+
+def test_a_long_prefix_that_is_still_in_memory_is_not_read_again(f16: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = "\n".join(f"    let n{i} = {i} * {i} + 1;" for i in range(12))
+    talk = PROMPTS[0].messages[0], {"role": "user", "content": f"Repeat:\n{body}"}
+    long = replace(PROMPTS[0], messages=talk, copy_from="", max_tokens=8)
+    other = replace(long, prefill="Hello, my name is")
+    with LlamaCpp(threads=1).open(f16) as session:
+        read: list[int] = []
+        decode = session._decode
+        monkeypatch.setattr(session, "_decode", lambda tokens, *how: read.append(len(tokens)) or decode(tokens, *how))
+        first, again, third, _ = session.generate([long, long, other, PROMPTS[1]])
+        assert first.prompt_tokens > 150 and sum(read) < 2 * first.prompt_tokens
+        alone = session.generate([other])[0]
+    assert first.text == again.text and third.text == alone.text != first.text
+
+
+def drawn(seed: int, temperature: float = 1.0) -> Prompt:
+    return replace(PROMPTS[0], max_tokens=6, temperature=temperature, seed=seed)
+
+
+@pytest.mark.parametrize(
+    "engine", [LlamaCpp(threads=1), Transformers(device="cpu", precision="fp32")], ids=["llama_cpp", "transformers"]
+)
+def test_a_seed_draws_the_same_answer_again_and_another_one_another(engine: Engine, f16: Served) -> None:
+    with engine.open(f16) as session:
+        one, two, greedy, cold, again = [
+            c.text for c in session.generate([drawn(1), drawn(2), drawn(1, 0.0), drawn(1, 1e-4), drawn(1)])
+        ]
+    assert one == again and one != two and one != greedy and cold == greedy
+
+
+def test_drafts_do_not_change_what_is_drawn(f16: Served) -> None:
+    prompts = [replace(p, temperature=0.7, seed=seed) for seed, p in enumerate(PROMPTS[:2])]
+    found = []
+    for lookup in (True, False):
+        with LlamaCpp(threads=1, lookup=lookup).open(f16) as session:
+            found.append([c.text for c in session.generate(prompts)])
+    assert found[0] == found[1]
+
+
+def test_a_token_is_drawn_as_often_as_its_probability_says() -> None:
+    logits = np.log(np.array([1, 2, 5], dtype=np.float32))
+    n = 4000
+    for temperature, weights in ((1.0, [1, 2, 5]), (0.5, [1, 4, 25])):
+        pick = picker(replace(PROMPTS[0], max_tokens=n, temperature=temperature, seed=3))
+        counts = np.bincount([pick(logits, i) for i in range(n)])
+        expected = n * np.array(weights) / sum(weights)
+        assert ((counts - expected) ** 2 / expected).sum() < 14  # chi squared, 2 degrees of freedom: p = 0.001
+    assert picker(PROMPTS[0])(logits, 0) == 2
 
 
 def test_identity_changes_with_what_changes_answers() -> None:
@@ -64,12 +120,15 @@ def test_a_prompt_that_does_not_fit_is_an_engine_error(f16: Served) -> None:
 def test_a_missing_or_truncated_model_is_an_engine_error(f16: Served, tmp_path: Path) -> None:
     with (
         pytest.raises(EngineError, match="no model file"),
-        LlamaCpp().open(Served("x", tmp_path / "no.gguf", tmp_path, "x")),
+        LlamaCpp(threads=1).open(Served("x", tmp_path / "no.gguf", tmp_path, "x")),
     ):
         pass
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(f16.gguf.read_bytes()[:2_000_000])
-    with pytest.raises(EngineError, match="may be truncated"), LlamaCpp().open(Served("x", cut, tmp_path, "x")):
+    with (
+        pytest.raises(EngineError, match="may be truncated"),
+        LlamaCpp(threads=1).open(Served("x", cut, tmp_path, "x")),
+    ):
         pass
     with (
         pytest.raises(EngineError, match="transformers cannot load"),

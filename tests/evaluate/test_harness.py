@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sleepy.artifacts import BaseModel, Scores, Served, Task, TaskSet
+from sleepy.artifacts import Attempt, BaseModel, Check, Completion, Prompt, Scores, Served, Task, TaskSet
+from sleepy.engines._engine import Done, ignore
 from sleepy.engines.llama_cpp import LlamaCpp
 from sleepy.errors import EngineError
 from sleepy.evaluate.harness import cached, evaluate, read_scores, write_scores
 from sleepy.evaluate.metrics import summary
-from sleepy.repair._strategy import short_message
+from sleepy.repair._strategy import Strategy, short_message
+from sleepy.repair.best_of_n import BestOfN
+from sleepy.repair.ensemble import Ensemble
+from sleepy.repair.multi_turn import MultiTurn
 from sleepy.repair.single_shot import SingleShot
 from sleepy.sandbox._sandbox import Checker
+from tests.repair.recorded import Recorded, served
 
 
 def test_scores_of_a_real_model(smollm2: BaseModel, checker: Checker, koan: Task, tmp_path: Path) -> None:
-    served = Served("smollm2", smollm2.gguf, smollm2.weights, smollm2.digest)
+    model = Served("smollm2", smollm2.gguf, smollm2.weights, smollm2.digest)
     given = replace(koan, id="given", broken=koan.fix)  # the answer stands in the question: copying it passes
     tasks = TaskSet("two", "1", (koan, given))
-    scores = evaluate(served, tasks, LlamaCpp(), SingleShot(), checker)
+    scores = evaluate(model, tasks, LlamaCpp(threads=1), SingleShot(), checker)
     first, second = scores.results
     assert first.attempts[0].stage in ("compile", "test", "passed") and second.attempts[0].prompt_tokens > 100
     figures = summary(scores)
@@ -41,14 +47,14 @@ def test_a_baseline_is_measured_once_for_everything_that_determines_it(
         asked.append(1)
         return Scores("t", "d", "m", "llama_cpp", (), 0.0)
 
-    served, tasks = Served("m", Path(), Path(), "digest"), TaskSet("t", "1", (koan,))
-    variants = [(served, tasks, LlamaCpp(), SingleShot()), (served, tasks, LlamaCpp(threads=7), SingleShot())]
+    model, tasks = Served("m", Path(), Path(), "digest"), TaskSet("t", "1", (koan,))
+    variants = [(model, tasks, LlamaCpp(), SingleShot()), (model, tasks, LlamaCpp(threads=7), SingleShot())]
     assert [cached(tmp_path, *v, checker, measure)[1] for v in variants] == [False, True]
     changed = [
-        (replace(served, digest="other"), tasks, LlamaCpp(), SingleShot()),
-        (served, TaskSet("t", "1", (replace(koan, tests=("assert!(true);",)),)), LlamaCpp(), SingleShot()),
-        (served, tasks, LlamaCpp(context=512), SingleShot()),
-        (served, tasks, LlamaCpp(), SingleShot(ask="Please.")),
+        (replace(model, digest="other"), tasks, LlamaCpp(), SingleShot()),
+        (model, TaskSet("t", "1", (replace(koan, tests=("assert!(true);",)),)), LlamaCpp(), SingleShot()),
+        (model, tasks, LlamaCpp(context=512), SingleShot()),
+        (model, tasks, LlamaCpp(), SingleShot(ask="Please.")),
     ]
     assert [cached(tmp_path, *v, checker, measure)[1] for v in changed] == [False] * 4 and len(asked) == 5
 
@@ -62,6 +68,56 @@ def test_a_broken_engine_is_not_a_failed_koan(checker: Checker, koan: Task, tmp_
             SingleShot(),
             checker,
         )
+
+
+def test_every_attempt_is_judged_and_recorded_as_soon_as_it_is_there(koan: Task, checker: Checker) -> None:
+    first = koan.fix.replace("words.len())", "word.len())")
+    wrong = koan.fix.replace("let n = total(&words);", "let n = 1 + total(&words);")
+    engine, seen = Recorded([first, koan.fix, wrong]), []
+
+    def record(task: Task, number: int, prompt: Prompt, attempt: Attempt, before: Check, after: Check) -> None:
+        assert prompt == engine.asked[-1]
+        seen.append((task.id, number, attempt.stage, before.codes, after.stage))
+
+    tasks = TaskSet("two", "1", (koan, replace(koan, id="second"), replace(koan, id="third")))
+    done: list[int] = []
+    with pytest.raises(EngineError, match="no more answers"):
+        evaluate(served(), tasks, engine, MultiTurn(), checker, lambda: done.append(len(seen)), record=record)
+    assert seen == [
+        (koan.id, 0, "compile", ("E0382",), "compile"),
+        ("second", 0, "passed", ("E0382",), "passed"),
+        ("third", 0, "test", ("E0382",), "test"),
+    ]
+    assert done == [2, 3]  # the first task is not done
+    seen.clear()
+    engine = Recorded([first, wrong])
+    evaluate(served(), TaskSet("one", "1", (koan,)), engine, MultiTurn(), checker, record=record)
+    assert seen[1] == (koan.id, 1, "test", ("E0425",), "test")
+
+
+def test_answers_may_come_in_any_order(koan: Task, checker: Checker) -> None:
+    class Backwards(Recorded):
+        def generate(self, prompts: Sequence[Prompt], done: Done = ignore) -> list[Completion]:
+            found = super().generate(prompts)
+            for place in reversed(range(len(prompts))):
+                done(place, found[place])
+            return found
+
+    wrong = koan.fix.replace("let n = total(&words);", "let n = 1 + total(&words);")
+    tasks = TaskSet("two", "1", (koan, replace(koan, id="second")))
+    engine = Backwards([koan.broken, koan.fix, wrong, koan.fix])
+    one, two = evaluate(served(), tasks, engine, BestOfN(n=2), checker).results
+    assert [a.stage for a in one.attempts] == ["compile", "passed"] and (one.chosen, one.passed) == (1, True)
+    assert [a.stage for a in two.attempts] == ["test", "passed"] and (two.chosen, two.passed) == (0, False)
+
+
+def test_a_route_names_the_adapter_unless_the_strategy_does(koan: Task, checker: Checker) -> None:
+    def asked(repair: Strategy) -> list[str]:
+        engine = Recorded([koan.fix] * 2)
+        evaluate(served("a", "b"), TaskSet("t", "1", (koan,)), engine, repair, checker, route=lambda task, broken: "b")
+        return [p.adapter for p in engine.asked]
+
+    assert asked(SingleShot()) == ["b"] and asked(Ensemble()) == ["a", "b"]
 
 
 def test_the_prompt_shows_program_purpose_and_a_short_message(checker: Checker, koan: Task) -> None:

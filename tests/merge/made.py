@@ -19,21 +19,23 @@ def tiny_base(folder: Path, arch: str = "qwen2", head: str = "none") -> BaseMode
     return BaseModel(f"tiny-{arch}", source, folder / "f16.gguf", folder / "weights", f"{arch}-{head}" * 8)
 
 
-def random_adapter(base: BaseModel, folder: Path, size: float = 0.02, *, rslora: bool = False) -> Adapter:
-    """An adapter of all linear layers, rank 4 and alpha 6; `size` is the deviation of its B matrices."""
+def random_adapter(
+    base: BaseModel, folder: Path, size: float = 0.02, *, rslora: bool = False, seed: int = 7, rank: int = 4
+) -> Adapter:
+    """An adapter of all linear layers, alpha 6; `size` is the deviation of its B matrices."""
     import torch
     from peft import LoraConfig
     from safetensors import safe_open
 
-    random, tensors = torch.Generator().manual_seed(7), {}
+    random, tensors = torch.Generator().manual_seed(seed), {}
     with safe_open(base.weights / "model.safetensors", "pt") as weights:
         for name in weights.keys():  # noqa: SIM118
             if name.endswith("_proj.weight"):
                 rows, columns = weights.get_slice(name).get_shape()
                 prefix = "base_model.model." + name.removesuffix(".weight")
-                tensors[f"{prefix}.lora_A.weight"] = torch.randn(4, columns, generator=random) / columns**0.5
-                tensors[f"{prefix}.lora_B.weight"] = torch.randn(rows, 4, generator=random) * size
-    LoraConfig(r=4, lora_alpha=6, use_rslora=rslora, target_modules="all-linear").save_pretrained(folder)
+                tensors[f"{prefix}.lora_A.weight"] = torch.randn(rank, columns, generator=random) / columns**0.5
+                tensors[f"{prefix}.lora_B.weight"] = torch.randn(rows, rank, generator=random) * size
+    LoraConfig(r=rank, lora_alpha=6, use_rslora=rslora, target_modules="all-linear").save_pretrained(folder)
     (folder / "sleepy.json").write_text(json.dumps({"base": base.name, "base_digest": base.digest}))
     return written(folder, tensors, base)
 

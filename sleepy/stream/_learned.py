@@ -1,10 +1,10 @@
-"""What a stream of cycles leaves behind."""
+"""What a stream ends with."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from sleepy.artifacts import Scores, Verdict
+from sleepy.artifacts import Adapter, Course, Scores, Verdict
 
 
 @dataclass(frozen=True)
@@ -40,3 +40,14 @@ class History:
             used = number if cycle.verdict.promoted else used
             out.append(used)
         return out
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a stream ends with: one adapter (None: none was good enough), and how each step or cycle came out; or
+    `adapters`, several by the names of their patterns, which are still to be merged into one or routed."""
+
+    adapter: Adapter | None = None
+    course: Course | None = None
+    history: History | None = None
+    adapters: dict[str, Adapter] = field(default_factory=dict)

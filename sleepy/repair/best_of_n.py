@@ -1,0 +1,42 @@
+"""Several answers to one question; the compiler or the majority chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sleepy.artifacts import Check, Prompt, Task, digest_of
+from sleepy.repair._asking import Asking
+from sleepy.repair._pick import pick
+from sleepy.repair._strategy import Try
+from sleepy.schema import choice, ranged
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestOfN(Asking):
+    """The likeliest answer first, the others drawn. All are asked at once: the question is evaluated once, and it is
+    most of the work.
+
+    n: answers to a question (2 to 64).
+    temperature: of what is drawn; higher is more varied (above 0, at most 2).
+    pick: "first" (the first that compiles) or "vote" (the most common program among those that compile).
+    seed: of what is drawn (at least 0).
+    The other fields are those of Asking.
+    """
+
+    n: int = ranged(5, at_least=2, at_most=64)
+    temperature: float = ranged(0.8, above=0, at_most=2)
+    pick: str = choice("first", "vote")
+    seed: int = ranged(0, at_least=0)
+
+    def prompts(self, task: Task, broken: Check, tries: Sequence[Try]) -> list[Prompt]:
+        """See Strategy.prompts."""
+        if tries:
+            return []
+        first = self.first(task, broken)
+        seeds = [int(digest_of([self.seed, task.id, i])[:8], 16) for i in range(1, self.n)]
+        return [first, *(replace(first, temperature=self.temperature, seed=seed) for seed in seeds)]
+
+    def choose(self, tries: Sequence[Try]) -> int:
+        """See Strategy.choose."""
+        return pick(self.pick, tries)

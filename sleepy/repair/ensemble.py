@@ -1,0 +1,52 @@
+"""Several adapters answer one question; the compiler or the majority chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Self
+
+from sleepy.artifacts import Check, Prompt, Task
+from sleepy.errors import ConfigError
+from sleepy.repair._asking import Asking
+from sleepy.repair._pick import pick
+from sleepy.repair._strategy import Strategy, Try
+from sleepy.repair.single_shot import SingleShot
+from sleepy.schema import choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble(Asking):
+    """Every adapter that the model is served with gives its likeliest answer.
+
+    adapters: names of those that answer, in this order; empty for all.
+    pick: "first" (the first that compiles) or "vote" (the most common program among those that compile).
+    The other fields are those of Asking.
+    """
+
+    adapters: list[str] = field(default_factory=list)
+    pick: str = choice("first", "vote")
+
+    def serving(self, adapters: Sequence[str]) -> Self:
+        """See Strategy.serving."""
+        missing = [name for name in self.adapters if name not in adapters]
+        if missing or not adapters:
+            raise ConfigError(
+                f"repair.adapters: found {', '.join(missing) or 'all'}, but the model is served with "
+                f"{', '.join(adapters) or 'no adapter'}. An ensemble needs adapters that were not merged; ask a model "
+                "without them with repair=best_of_n"
+            )
+        return replace(self, adapters=self.adapters or list(adapters))
+
+    def alone(self) -> Strategy:
+        """See Strategy.alone: asked once."""
+        return SingleShot(**{f.name: getattr(self, f.name) for f in fields(Asking)})
+
+    def prompts(self, task: Task, broken: Check, tries: Sequence[Try]) -> list[Prompt]:
+        """See Strategy.prompts."""
+        first = self.first(task, broken)
+        return [] if tries else [replace(first, adapter=name) for name in self.adapters]
+
+    def choose(self, tries: Sequence[Try]) -> int:
+        """See Strategy.choose."""
+        return pick(self.pick, tries)

@@ -1,0 +1,53 @@
+"""A session that gives recorded texts in order: data for the loop around a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sleepy.artifacts import Completion, HotAdapter, Prompt, Result, Served, Task, TaskSet
+from sleepy.engines._engine import Done, ignore
+from sleepy.errors import EngineError
+from sleepy.evaluate.harness import evaluate
+from sleepy.repair._strategy import Strategy
+from sleepy.sandbox._sandbox import Checker
+
+
+@dataclass
+class Recorded:
+    """An engine with an answer for each prompt, in the order in which they are asked; it dies when they are used up."""
+
+    texts: list[str]
+    asked: list[Prompt] = field(default_factory=list)
+
+    @contextmanager
+    def open(self, model: Served) -> Iterator[Recorded]:
+        yield self
+
+    def identity(self) -> dict[str, object]:
+        return {"engine": "recorded"}
+
+    def generate(self, prompts: Sequence[Prompt], done: Done = ignore) -> list[Completion]:
+        found: list[Completion] = []
+        for place, prompt in enumerate(prompts):
+            if not self.texts:
+                raise EngineError("no more answers")
+            self.asked.append(prompt)
+            found.append(Completion(self.texts.pop(0), 100, 10, 0.5))
+            done(place, found[-1])
+        return found
+
+
+def served(*adapters: str) -> Served:
+    return Served("m", Path(), Path(), "d", tuple(HotAdapter(name, Path(), Path()) for name in adapters))
+
+
+def repaired(
+    task: Task, checker: Checker, repair: Strategy, *texts: str, adapters: Sequence[str] = ()
+) -> tuple[Result, list[Prompt]]:
+    """What comes of a task when the model answers with `texts`, and what it was asked."""
+    engine = Recorded(list(texts))
+    scores = evaluate(served(*adapters), TaskSet("t", "1", (task,)), engine, repair, checker)
+    return scores.results[0], engine.asked

@@ -1,0 +1,153 @@
+"""Adapters in folders and in MLflow, from the command line to page, pictures and metrics."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from sleepy.algo._share_lora import read_lora, write_lora
+from sleepy.data._pairs import load_pairs
+from sleepy.errors import ConfigError, ModelError
+from sleepy.progress import Stages
+from sleepy.subspace._analysis import fewest
+from sleepy.subspace._findings import families, groups
+from sleepy.subspace._page import metrics, page, warnings
+from sleepy.subspace.default import Subspace
+from sleepy.track.mlflow import Mlflow
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ("use_after_move", "missing_mut", "len_zero", "ptr_arg", "question_mark")  # two families
+SHAPES = {"self_attn.q_proj": (12, 10), "mlp.down_proj": (10, 16)}
+CONFIG, TENSORS, RECORD = "adapter_config.json", "adapter_model.safetensors", "sleepy.json"
+
+
+def adapter(place: Path, number: int, common: float = 0.0, **record: object) -> Path:
+    """A PEFT folder of rank 2 over two blocks, which starts from `common` times what all share."""
+    factors = {}
+    for i in range(2):
+        for j, (layer, (n, d)) in enumerate(SHAPES.items()):
+            shared, own = (torch.Generator().manual_seed(s) for s in (10 * i + j, 1000 + 100 * number + 10 * i + j))
+            draw = [common * torch.randn(size, generator=shared) for size in ((n, 2), (2, d))]
+            b, a = (x + torch.randn(x.shape, generator=own) for x in draw)
+            factors[f"model.layers.{i}.{layer}"] = b, a
+    write_lora(factors, place, "tiny")
+    (place / RECORD).write_text(json.dumps({"seed": 0, "base_digest": "one", **record}))
+    return place
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, Path]:
+    return {name: adapter(tmp_path / "adapters" / name, i, common=3) for i, name in enumerate(NAMES)}
+
+
+@pytest.mark.slow
+def test_runs_are_analysed_from_the_command_line(folders: dict[str, Path], tmp_path: Path) -> None:
+    tracker = Mlflow(folder=str(tmp_path)).open()
+    with tracker.run(name="parent") as parent:
+        for name, folder in folders.items():
+            with tracker.run(name=name, parent=parent.id) as child:
+                child.artifact(folder, "adapter")
+    asked = ["stages=[subspace]", f"subspace.runs=[runs:/{parent.id}]", "subspace.draws=2", "hydra.run.dir=out"]
+    env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    argv = [sys.executable, str(ROOT / "run.py"), *asked]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=200, env=env)
+    assert done.returncode == 0, done.stderr
+    for word in (
+        "5 adapters, means over 4 layers",
+        "along the mean of the others",
+        "trained with seed 0",
+        "out/subspace.md",
+    ):
+        assert word in done.stdout
+    (run,) = [r for r in tracker._search("attributes.status = 'FINISHED'") if r.data.metrics]
+    found = run.data.metrics
+    assert found["subspace/adapters"] == 5 and found["subspace/layers"] == 4
+    assert found["subspace/out/k"] < found["subspace/null/out/k"] and "subspace/in/angle/families" in found
+    assert found["subspace/update/mean"] > 0.5 > found["subspace/null/update/mean"]
+    numbers = json.loads((tmp_path / "out/subspace.json").read_text())
+    assert numbers["all_layers"]["out/k/60"]["found"] == found["subspace/out/k"]
+    assert numbers["groups"] == {"families": {"borrow_checker": [0, 1], "style_and_edition": [2, 3, 4]}}
+    assert {(layer["kind"], layer["depth"]) for layer in numbers["layers"]} == {
+        (k, i) for k in ("q", "down") for i in (0, 1)
+    }
+    kept = Path(run.info.artifact_uri.removeprefix("file://")) / "subspace"
+    text = (kept / "subspace.md").read_text()
+    assert "| borrow_checker (2) |" in text
+    for name in ("spectrum", "angles", "held_out", "mean"):
+        assert f"subspace_{name}.png" in text and (kept / f"subspace_{name}.png").stat().st_size > 5000
+
+
+def test_every_layer_has_its_own_columns(folders: dict[str, Path]) -> None:
+    found = Subspace(draws=1).analyse(folders, 0, Stages())
+    read = [read_lora(folder) for folder in folders.values()]
+    for layer in found.layers:
+        stacks = {"out": [f[layer.name][0] for f in read], "in": [f[layer.name][1].T for f in read]}
+        for side, columns in stacks.items():
+            squares = torch.linalg.svdvals(torch.cat(columns, 1)).numpy() ** 2
+            assert layer.found[f"{side}/k/80"] == fewest(squares, 0.8)
+            rest = torch.stack(columns) - torch.stack(columns).mean(0)
+            assert layer.found[f"{side}/mean"] == pytest.approx(1 - float((rest**2).sum()) / squares.sum(), abs=1e-5)
+    assert found.of("out/mean") == pytest.approx(sum(layer.found["out/mean"] for layer in found.layers) / 4)
+    own = [layer.found["out/mean"] for layer in found.layers if layer.kind == "q"]
+    assert found.of("out/mean", "q") == pytest.approx(sum(own) / 2)
+    curves = [found.curves[kind]["in/explained"] for kind in ("q", "down")]
+    assert found.curve("in/explained")[0][0] == pytest.approx((curves[0][0][0] + curves[1][0][0]) / 2)
+
+
+def test_the_same_seed_finds_the_same(folders: dict[str, Path], tmp_path: Path) -> None:
+    option = Subspace(draws=1, splits=1)
+    first, again, other = (metrics(option.analyse(folders, seed, Stages())) for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_a_page_says_what_it_is_of(folders: dict[str, Path], tmp_path: Path) -> None:
+    adapter(folders["len_zero"], 2, common=3, seed=1)
+    (folders["ptr_arg"] / RECORD).unlink()  # from elsewhere
+    found = Subspace(draws=1, variance=0.7, folds=0).analyse(folders, 0, Stages())
+    text = page(found, dict.fromkeys(("spectrum", "angles", "held_out", "mean"), "a.png"))
+    assert "directions for 70 % of the variance" in text and "5 sets of up to 1," in text and "Note" not in text
+    assert all(f"- {name}\n" in f"{text}\n" for name in NAMES) and found.kinds == ["q", "down"]
+    assert found.seeds == ("", "0", "1")
+    noted = [bool(warnings(replace(found, seeds=seeds))) for seeds in (("0",), ("",), ("0", "1"))]
+    assert noted == [True, False, False]
+
+
+def test_what_cannot_be_compared_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    option = Subspace(draws=1)
+
+    def refused(error: type[Exception], words: str, extra: dict[str, Path]) -> None:
+        with pytest.raises(error, match=words):
+            option.analyse(extra, 0, Stages())
+
+    three = dict(list(folders.items())[:3])
+    refused(ConfigError, "found 3 adapters: use_after_move, missing_mut, len_zero, expected at least 4", three)
+    refused(ConfigError, r"found 0 adapters, expected at least 4", {})
+    refused(ConfigError, "len_zero and twin are the same adapter", {**folders, "twin": adapter(tmp_path / "t", 2, 3)})
+    other = adapter(tmp_path / "other", 9, base_digest="two")
+    refused(ModelError, r"adapters of 2 base models \(question_mark, other\)", {**folders, "other": other})
+    empty = adapter(tmp_path / "empty", 9)
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(empty / TENSORS)
+    save_file({k: t * 0 if "lora_B" in k and "layers.1" in k else t for k, t in tensors.items()}, empty / TENSORS)
+    refused(ModelError, "empty: changes nothing in model.layers.1.mlp.down_proj", {**folders, "empty": empty})
+    save_file({k: t / 0 for k, t in tensors.items()}, empty / TENSORS)
+    refused(ModelError, "empty: has numbers that are not finite", {**folders, "empty": empty})
+
+
+def test_names_tell_families() -> None:
+    names = ["3-use_after_move", "data.patterns=[len_zero] seed=1", "borrow_checker", "adapter", "len_zero missing_mut"]
+    assert families(names, load_pairs()) == ["borrow_checker", "style_and_edition", "borrow_checker", "", ""]
+    assert groups(["a", "", "b", "a", "b", "", "c"]) == {"a": (0, 3), "b": (2, 4)}
+    assert groups(["a", "a", "b", ""]) == {}
+
+
+def test_one_fold_is_refused() -> None:
+    assert Subspace(folds=1).problems() and not Subspace(folds=0).problems() and not Subspace().problems()
