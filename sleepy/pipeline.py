@@ -44,14 +44,19 @@ def run(config: DictConfig) -> None:
     """
     chosen = options(config)
     stages = _stages(chosen["root"].stages)
-    own = find(chosen["root"].file) if "repair" in stages else None
-    if own is None and (chosen["root"].file or chosen["root"].write):
-        raise ConfigError(f"file: found {chosen['root'].file!r}, but nothing repairs it. Add stages=[repair]")
-    if "train" in stages and chosen["algo"].trains and chosen["stream"].learns:
-        chosen["algo"].check_machine(chosen["train"], chosen["root"].device)
     hydra = HydraConfig.get()
     overrides = list(hydra.overrides.task)
     choices = {k: str(v) for k, v in hydra.runtime.choices.items() if "/" not in k}
+    own = find(chosen["root"].file) if "repair" in stages else None
+    if own is None and (chosen["root"].file or chosen["root"].write):
+        raise ConfigError(f"file: found {chosen['root'].file!r}, but nothing repairs it. Add stages=[repair]")
+    if "evaluate" in stages and not chosen["engine"].loads:
+        raise ConfigError(
+            f"engine: {choices['engine']} as it is set asks a model that is served elsewhere, but stages has evaluate, "
+            "where the file made here is asked. Use another engine, or stages=[fetch,prove,baseline]"
+        )
+    if "train" in stages and chosen["algo"].trains and chosen["stream"].learns:
+        chosen["algo"].check_machine(chosen["train"], chosen["root"].device)
     tracker = chosen["track"].open()
     if "train" in stages:
         chosen["routing"].check(choices["engine"])

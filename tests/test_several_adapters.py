@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.merge.made import random_adapter, tiny_base
 from tests.test_main_job import ROOT, runs, sleepy
 
 pytestmark = pytest.mark.slow
@@ -90,18 +91,19 @@ def test_they_are_shared_averaged_and_routed(trained: tuple[Path, Any, Any, str]
     assert "share, 2 adapters, merge=average" in done.stdout and "share, 2 adapters, routing=oracle" in done.stdout
 
 
-def test_what_does_not_go_together_is_said_before_anything_is_loaded(
-    trained: tuple[Path, Any, Any, str], tmp_path: Path
-) -> None:
-    run = f"stream.adapters=[runs:/{trained[2].info.run_id}]"
+def test_what_does_not_go_together_is_said_before_anything_is_loaded(tmp_path: Path) -> None:
+    base = tiny_base(tmp_path / "base")
+    for i, name in enumerate(PATTERNS):
+        random_adapter(base, tmp_path / "adapters" / name, seed=i)
+    given = ["stream=given", "algo=none", "stream.adapters=[adapters]"]
     for words, said in (
         (["+experiment=share_51"], "stream.adapters: found none, expected PEFT folders or MLflow runs"),
-        (["stream=given", "stream.adapters=[gone]"], "gone: found no adapter"),
-        (["stream=given", run], "choose how they become one, merge=average"),
-        (["stream=given", run, "algo=ewc", "merge=average"], "stream=given trains nothing: use algo=none or share"),
+        ([*given, "stream.adapters=[gone]"], "gone: found no adapter"),
+        (given, "choose how they become one, merge=average"),
+        ([*given, "algo=naive", "merge=average"], "stream=given trains nothing: use algo=none or share"),
         (["stream=each"], "choose how they become one, merge=average"),
         (["routing=oracle"], "expected stream=each or given"),
     ):
-        done = sleepy(trained[0], *words, f"cache={tmp_path / 'cache'}")
+        done = sleepy(tmp_path, *words, "cache=cache")
         assert done.returncode == 1 and said in done.stderr, done.stderr
         assert not (tmp_path / "cache").exists()

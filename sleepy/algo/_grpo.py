@@ -109,8 +109,8 @@ def numbered(prompts: Sequence[int]) -> Any:
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """TRL's and transformers' own log lines and deprecations kept out of our terminal; errors are shown."""
-    names = ("trl", "transformers", "accelerate")
+    """Log lines and deprecations of TRL and what it stands on kept out of our terminal; errors are shown."""
+    names = ("trl", "transformers", "accelerate", "bitsandbytes")
     before = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.ERROR)

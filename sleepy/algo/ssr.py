@@ -34,7 +34,7 @@ class Ssr(Algorithm):
     kept: pairs rehearsed of each step that is past, at most (at least 1, no more than `asked`).
     """
 
-    asked: int = ranged(32, at_least=1)
+    asked: int = ranged(64, at_least=1)
     kept: int = ranged(8, at_least=1)
 
     def problems(self) -> list[str]:

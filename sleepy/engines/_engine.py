@@ -28,6 +28,11 @@ class Session(Protocol):
 class Engine(Protocol):
     """An option of the group `engine`."""
 
+    @property
+    def loads(self) -> bool:
+        """Whether it answers with the file that it is given, and so with one that was trained a moment ago."""
+        ...
+
     def open(self, model: Served) -> AbstractContextManager[Session]:
         """Load `model`. Raises EngineError when it cannot be loaded."""
         ...

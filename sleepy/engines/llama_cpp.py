@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 
 from sleepy.artifacts import Completion, Prompt, Served
 from sleepy.engines._adapters import LlamaAdapters
@@ -32,6 +32,8 @@ class LlamaCpp:
     context: int = ranged(4096, at_least=256, at_most=131072)
     threads: int = ranged(0, at_least=0, at_most=1024)
     lookup: bool = True
+
+    loads: ClassVar[bool] = True
 
     @contextmanager
     def open(self, model: Served) -> Iterator[LlamaSession]:

@@ -40,6 +40,11 @@ class Ollama:
     timeout: float = ranged(300.0, above=0, at_most=86400)
     retries: int = ranged(4, at_least=0, at_most=20)
 
+    @property
+    def loads(self) -> bool:
+        """See Engine.loads."""
+        return not self.pull
+
     @contextmanager
     def open(self, model: Served) -> Iterator[OllamaSession]:
         """See Engine.open."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from sleepy.artifacts import Completion, Prompt, Served
@@ -45,6 +45,8 @@ class OpenAI:
     extra: dict[str, Any] = field(
         default_factory=lambda: {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0, "repetition_penalty": 1.0}
     )
+
+    loads: ClassVar[bool] = False
 
     def problems(self) -> list[str]:
         """What the fields' own bounds cannot say."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 
 from sleepy.algo._device import pick_device, pick_dtype
 from sleepy.artifacts import Completion, Prompt, Served
@@ -28,6 +28,8 @@ class Transformers:
 
     device: str = choice("auto", "cpu", "cuda", "mps")
     precision: str = choice("auto", "bf16", "fp32")
+
+    loads: ClassVar[bool] = True
 
     @contextmanager
     def open(self, model: Served) -> Iterator[TransformersSession]:

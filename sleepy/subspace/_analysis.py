@@ -102,9 +102,11 @@ def measure(grams: Mapping[str, Any], plan: Plan, widths: dict[tuple[object, ...
         for part, values in (("", side.values), ("_without_mean", rest)):
             numbers |= {f"{name}/k{part}/{percent(v)}": fewest(values, v) for v in plan.levels}
             curves[f"{name}/explained{part}"] = _explained(values, len(grams[name]))
-        numbers[f"{name}/angle/halves"] = _mean([side.angle(*halves, plan.variance) for halves in plan.halves])
+        halves = [[side.directions(half, [plan.variance])[0] for half in both] for both in plan.halves]
+        numbers[f"{name}/angle/halves"] = _mean([_angle(*both) for both in halves])
         for grouping, groups in plan.groups.items():
-            angles = [side.angle(groups[a], groups[b], plan.variance) for a, b in plan.pairs(grouping)]
+            bases = {group: side.directions(members, [plan.variance])[0] for group, members in groups.items()}
+            angles = [_angle(bases[a], bases[b]) for a, b in plan.pairs(grouping)]
             numbers[f"{name}/angle/{grouping}"] = _mean(angles)
             curves[f"{name}/angle/{grouping}"] = _array(angles)
     numbers |= _held_out(sides, plan)
@@ -174,13 +176,13 @@ class _Side:
         counts = [self.widths.setdefault((*key, v), fewest(values, v)) for v in variances]
         return x @ (vectors[:, : counts[-1]] / np.sqrt(values[: counts[-1]])), counts
 
-    def angle(self, some: Sequence[int], others: Sequence[int], variance: float) -> float:
-        """Mean principal angle, in degrees, between the subspaces of two sets of adapters."""
-        import numpy as np
-        from scipy.linalg import subspace_angles
 
-        (a, _), (b, _) = (self.directions(adapters, [variance]) for adapters in (some, others))
-        return float(np.degrees(subspace_angles(a, b)).mean())
+def _angle(some: Any, others: Any) -> float:
+    """Mean principal angle, in degrees, between two subspaces."""
+    import numpy as np
+    from scipy.linalg import subspace_angles
+
+    return float(np.degrees(subspace_angles(some, others)).mean())
 
 
 def _held_out(sides: Mapping[str, _Side], plan: Plan) -> dict[str, float]:

@@ -121,11 +121,8 @@ def find(
     return found
 
 
-def make_plan(
-    names: Sequence[str], rank: int, variance: float, folds: int, splits: int, groups: Mapping[str, Any], rng: Any
-) -> Plan:
-    """Who is held out with whom, and the halves, drawn at random. `folds` 0 holds out one adapter at a time."""
-    t = len(names)
+def make_plan(t: int, rank: int, variance: float, folds: int, splits: int, groups: Mapping[str, Any], rng: Any) -> Plan:
+    """For t adapters: who is held out with whom, and the halves, drawn at random. `folds` 0 holds out one at a time."""
     order = [int(i) for i in rng.permutation(t)]
     count = min(folds or t, t)
     held_out = tuple(tuple(sorted(order[i::count])) for i in range(count))
@@ -170,8 +167,8 @@ def _place(layer: str) -> tuple[str, int]:
 
 
 def _plain(value: Any) -> Any:
-    """Arrays as lists with five digits."""
-    return [round(float(x), 5) for x in value] if hasattr(value, "tolist") else dict(value)
+    """An array as a list with five digits."""
+    return [round(float(x), 5) for x in value]
 
 
 def _mean(numbers: Iterable[float]) -> float:

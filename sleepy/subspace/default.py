@@ -72,7 +72,7 @@ class Subspace:
         rng = np.random.default_rng(seed)
         labels = {"families": groups(families(names, load_pairs())), "seeds": groups(seeds)}
         plan = make_plan(
-            names,
+            len(names),
             max(len(a) for factors in adapters.values() for _, a in factors.values()),
             self.variance,
             self.folds,
@@ -119,5 +119,5 @@ def _record(folder: Path) -> dict[str, Any]:
     """What sleepy wrote down about an adapter that it trained; {} for one from elsewhere."""
     try:
         return dict(json.loads((folder / "sleepy.json").read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except (OSError, ValueError):
         return {}

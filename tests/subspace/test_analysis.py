@@ -23,7 +23,7 @@ def gaussian(seed: int, n: int = N, d: int = D) -> Pairs:
 
 
 def plan_of(seed: int, variance: float = 0.6, folds: int = 4) -> Plan:
-    return make_plan("abcdefgh", R, variance, folds, 2, {"families": {"x": (0, 1), "y": (2, 3, 4)}}, _rng(seed))
+    return make_plan(T, R, variance, folds, 2, {"families": {"x": (0, 1), "y": (2, 3, 4)}}, _rng(seed))
 
 
 def figures(pairs: Pairs, plan: Plan, draws: int = 0) -> tuple[Measured, list[Measured]]:
