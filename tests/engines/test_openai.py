@@ -343,27 +343,26 @@ def test_calls_run_at_once_and_keep_their_places() -> None:
 def test_ctrl_c_does_not_wait_for_answers(parallel: int) -> None:
     """A process of its own is interrupted while the server thinks."""
     code = (
-        "import sys; from tests.engines.test_openai import ASKED, OpenAI, ask\n"
+        "import signal, sys; from tests.engines.test_openai import ASKED, OpenAI, ask\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job is born without one
         f"ask(sys.argv[1], OpenAI(parallel={parallel}), [ASKED] * 5)"
     )
     arrived, late = threading.Event(), threading.Event()
 
     def answer(asked: Asked) -> Reply:
         arrived.set()
-        late.wait(30)
+        late.wait(300)
         return said(CHAT)
 
     with answering(answer) as local:
         root = Path(__file__).parents[2]
         command = [sys.executable, "-c", code, local.url]
         process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True, env={**os.environ})
-        assert arrived.wait(30)
-        start = time.perf_counter()
+        assert arrived.wait(120)
         process.send_signal(signal.SIGINT)
-        _, words = process.communicate(timeout=20)
+        _, words = process.communicate(timeout=120)  # it ends, though no answer ever came
         late.set()
     assert "KeyboardInterrupt" in words and process.returncode != 0
-    assert time.perf_counter() - start < 5
 
 
 def test_what_a_config_may_not_say() -> None:
