@@ -275,7 +275,7 @@ class Job:
         if not self.adapters:
             return self.choices["algo"]
         way = next(f"{group}={self.choices[group]}" for group in ("routing", "merge") if self.choices[group] != "none")
-        return f"{self.choices['algo']}, {len(self.adapters)} adapters, {way}"
+        return f"{self.choices['algo']}, {len(self.adapters)} adapter{'s' * (len(self.adapters) > 1)}, {way}"
 
     def repair(self) -> None:
         """A user's own file or project, repaired by the adapter that was promoted."""
