@@ -57,6 +57,8 @@ def run(config: DictConfig) -> None:
         )
     if "train" in stages and chosen["algo"].trains and chosen["stream"].learns:
         chosen["algo"].check_machine(chosen["train"], chosen["root"].device)
+    if "baseline" in stages and not chosen["routing"].routes:
+        chosen["repair"].serving([])  # an ensemble says what it needs before anything is trained
     tracker = chosen["track"].open()
     if "train" in stages:
         chosen["routing"].check(choices["engine"])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from sleepy.artifacts import BaseModel, Task
 from sleepy.sandbox._sandbox import Checker
 from sleepy.sandbox.bwrap import Bwrap
 
+LAYERS = 2
 BROKEN = """pub fn total(words: Vec<String>) -> usize {
     words.iter().map(|w| w.len()).sum()
 }
@@ -47,6 +51,26 @@ def smollm2(cache: Path) -> BaseModel:
     conf = OmegaConf.load(Path(__file__).parent.parent / "conf/model/smollm2-135m.yaml")
     fields = {k: v for k, v in OmegaConf.to_container(conf).items() if k not in ("defaults", "_target_")}
     return GgufModel(**fields).fetch(cache)
+
+
+@pytest.fixture(scope="session")
+def shallow(smollm2: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """SmolLM2 without its later layers, as a folder that transformers loads."""
+    from safetensors.torch import load_file, save_file
+
+    folder: Path = tmp_path_factory.mktemp("shallow")
+    for path in smollm2.weights.iterdir():
+        if path.suffix != ".safetensors":
+            shutil.copyfile(path, folder / path.name)
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("layer_types", None)
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": LAYERS}))
+    tensors = load_file(smollm2.weights / "model.safetensors")
+    kept = {
+        n: t for n, t in tensors.items() if ".layers." not in n or int(n.split(".layers.")[1].split(".")[0]) < LAYERS
+    }
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    return replace(smollm2, name="smollm2-shallow", weights=folder)
 
 
 @pytest.fixture

@@ -122,3 +122,15 @@ def test_a_koan_whose_fix_does_not_compile_is_named(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text(json.dumps(koan) + "\n")
     done = sleepy("tasks=file", "tasks.path=mine.jsonl", "stages=[prove]", folder=tmp_path)
     assert done.returncode == 1 and "mine/one: the fix does not pass (compile)" in done.stderr
+
+
+def test_an_ensemble_without_adapters_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    done = sleepy("repair=ensemble", "stages=[fetch,prove,baseline]", folder=tmp_path)
+    assert done.returncode == 1 and "An ensemble needs adapters that were not merged" in done.stderr
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_server_that_cannot_load_the_result_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    done = sleepy("engine=openai", folder=tmp_path)
+    assert done.returncode == 1 and "asks a model that is served elsewhere" in done.stderr
+    assert not (tmp_path / "mlflow.db").exists()

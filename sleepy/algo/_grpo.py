@@ -102,7 +102,7 @@ def drawn(examples: int, total: int, seed: int) -> list[int]:
 
 def numbered(prompts: Sequence[int]) -> Any:
     """What TRL reads: each prompt is the number of its example."""
-    from datasets import Dataset  # type: ignore[import-untyped]
+    from datasets import Dataset
 
     return Dataset.from_list([{"prompt": str(number)} for number in prompts])
 

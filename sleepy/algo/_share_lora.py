@@ -92,7 +92,7 @@ def load(folder: Path) -> Shared:
 
     try:
         with safe_open(folder / _FILE, "pt") as file:
-            names = dict.fromkeys(key.rpartition("/")[0] for key in file.keys())  # noqa: SIM118
+            names = dict.fromkeys(key.rpartition("/")[0] for key in list(file.keys()))
             layers = {n: Layer(*(file.get_tensor(f"{n}/{t}") for t in _TENSORS)) for n in names}
             return Shared(layers, json.loads(file.metadata()["tasks"]))
     except (SafetensorError, OSError, KeyError, TypeError) as error:

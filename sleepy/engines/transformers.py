@@ -94,7 +94,7 @@ class TransformersSession:
             with safe_open(path, "pt") as tensors:
                 shapes = {
                     key.removeprefix("base_model.model."): tuple(tensors.get_slice(key).get_shape())
-                    for key in tensors.keys()  # noqa: SIM118
+                    for key in list(tensors.keys())
                 }
             check_fit(path, shapes, (".lora_A.", ".lora_B.", "."), self._weights, self._served.name)
             if self._peft is None:  # set before weights are loaded: what a failure leaves behind is switched off, too

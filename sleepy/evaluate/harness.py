@@ -14,10 +14,8 @@ from sleepy.engines._engine import Engine
 from sleepy.episodes._record import Record
 from sleepy.episodes._signature import signature_of
 from sleepy.repair._strategy import Strategy, Try
+from sleepy.routing._routing import Route
 from sleepy.sandbox._sandbox import Judge
-
-Route = Callable[[Task, Check], str]
-"""A task and what rustc says of its broken program -> the name of the adapter that answers."""
 
 
 def unrouted(task: Task, broken: Check) -> str:

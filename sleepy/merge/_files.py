@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sleepy.errors import ModelError
 
@@ -52,7 +52,7 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def mapped(path: Path, mode: str = "r") -> dict[str, np.ndarray]:
+def mapped(path: Path, mode: Literal["r", "r+"] = "r") -> dict[str, np.ndarray]:
     """The tensors of a safetensors file by name, as views of the file itself; with mode "r+" changing them changes it.
 
     Raises ModelError if the file is missing, shorter than it says, or of other types than f16 and f32.
@@ -60,8 +60,8 @@ def mapped(path: Path, mode: str = "r") -> dict[str, np.ndarray]:
     import numpy as np
 
     try:
-        raw = np.memmap(path, np.uint8, mode)  # type: ignore[call-overload]
-        (length,) = struct.unpack("<Q", raw[:8])
+        raw = np.memmap(path, np.uint8, mode)
+        (length,) = struct.unpack("<Q", raw[:8].tobytes())
         header = json.loads(bytes(raw[8 : 8 + length]))
         header.pop("__metadata__", None)
         tensors = {}

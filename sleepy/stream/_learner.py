@@ -28,10 +28,11 @@ from sleepy.data._mix import outcomes
 from sleepy.data._pairs import sample
 from sleepy.episodes._record import recorder
 from sleepy.episodes._store import open_episodes
-from sleepy.evaluate.harness import Route, cached, evaluate
+from sleepy.evaluate.harness import cached, evaluate
 from sleepy.export._adapter import adapter_gguf
 from sleepy.progress import Stages
 from sleepy.repair._strategy import Strategy
+from sleepy.routing._routing import Route
 from sleepy.sandbox._sandbox import Checker, Judge
 from sleepy.schema import Root
 from sleepy.tasks._audit import require_proof

@@ -29,7 +29,7 @@ def random_adapter(
 
     random, tensors = torch.Generator().manual_seed(seed), {}
     with safe_open(base.weights / "model.safetensors", "pt") as weights:
-        for name in weights.keys():  # noqa: SIM118
+        for name in list(weights.keys()):
             if name.endswith("_proj.weight"):
                 rows, columns = weights.get_slice(name).get_shape()
                 prefix = "base_model.model." + name.removesuffix(".weight")
