@@ -166,7 +166,7 @@ class GgufFile:
 class Prompt:
     """What an engine is asked: chat messages, the beginning of the answer, and where to stop.
 
-    `copy_from` is text that the answer probably repeats (the broken program); engines may use it for speed only.
+    `copy_from` is text that the answer probably repeats (the broken program and the stop); it is for speed only.
     `adapter` names the one of `Served.adapters` that answers; "" is the model as it is. At a `temperature` above 0 the
     answer is drawn, and `seed` says which; at 0 it is the likeliest, token by token.
     """

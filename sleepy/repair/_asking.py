@@ -106,8 +106,8 @@ class Asking:
                 break
         program = program.rstrip("\n")
         # A repair is rarely half again as long as the broken program.
-        room = 64 + len(program) // 2
-        return Prompt(messages, f"{_FENCE}rust\n", (f"\n{_FENCE}",), program, room)
+        room, end = 64 + len(program) // 2, f"\n{_FENCE}"
+        return Prompt(messages, f"{_FENCE}rust\n", (end,), program + end, room)
 
     def size(self, messages: Sequence[dict[str, str]]) -> int:
         """About how many tokens messages have."""

@@ -59,7 +59,7 @@ def test_the_next_turn_shows_the_program_as_the_model_left_it(koan: Task, checke
     assert [a.signature for a in result.attempts] == ["E0425 cannot find value _ in this scope", ""]
     user = second.messages[1]["content"]
     assert len(second.messages) == 2 and other.strip() in user and "error[E0425]" in user and "E0382" not in user
-    assert second.copy_from == other.strip() and koan.broken.strip() in first.messages[1]["content"]
+    assert second.copy_from == other.strip() + second.stop[0] and koan.broken.strip() in first.messages[1]["content"]
 
 
 def test_earlier_turns_stay_in_the_conversation_as_far_as_they_fit(koan: Task, checker: Checker, other: str) -> None:
