@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-# Tokens a draft: with the token before it, 16 or 32 in a call. llama.cpp's kernels take 16 rows at once; 17 cost a third
-# more than 16, and 5 about as much as 16 (docs/repair.md).
+# Tokens a draft: with the token before it, 16 or 32 in a call. llama.cpp's kernels take 16 rows at once: 17 cost a
+# third more, and 5 hardly less (docs/repair.md).
 _SHORTEST, _LONGEST = 15, 31
 
 
