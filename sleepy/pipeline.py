@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from sleepy.artifacts import Adapter, BaseModel, Comparison, HotAdapter, Scores, Served, TaskSet, Verdict, digest_of
 from sleepy.data._pairs import load_pairs
 from sleepy.errors import ConfigError
-from sleepy.evaluate.harness import unrouted, write_scores
+from sleepy.evaluate.harness import unrouted
 from sleepy.evaluate.stats import compare
 from sleepy.mend._stage import find, repair_own
 from sleepy.progress import Stages, hush, say
@@ -20,7 +20,8 @@ from sleepy.report._summary import RunSummary
 from sleepy.routing._routing import accuracy
 from sleepy.schema import options
 from sleepy.stream._learned import Learned
-from sleepy.stream._learner import Learner, hot_adapters
+from sleepy.stream._learner import Learner
+from sleepy.stream._serving import hot_adapters
 from sleepy.tasks._audit import audit, require_proof
 from sleepy.tasks._page import write_audit
 from sleepy.tasks.builtin import every_koan
@@ -58,10 +59,11 @@ def run(config: DictConfig) -> None:
     if "train" in stages and chosen["algo"].trains and chosen["stream"].learns:
         chosen["algo"].check_machine(chosen["train"], chosen["root"].device)
     if "baseline" in stages and not chosen["routing"].routes:
-        chosen["repair"].serving([])  # an ensemble says what it needs before anything is trained
+        chosen["repair"].serving([])  # an ensemble says early what it needs
     tracker = chosen["track"].open()
     if "train" in stages:
         chosen["routing"].check(choices["engine"])
+        chosen["evaluate"].check(chosen["engine"], chosen["routing"])
         chosen["stream"].check(chosen, tracker)
     name = " ".join(overrides) or "defaults"
     parent = None
@@ -70,11 +72,7 @@ def run(config: DictConfig) -> None:
     tags = {
         "experiment": choices.get("experiment", "None").replace("None", ""),
         "algorithm": choices["algo"],
-        "model": choices["model"],
-        "tasks": choices["tasks"],
-        "data": choices["data"],
-        "stream": choices["stream"],
-        "routing": choices["routing"],
+        **{group: choices[group] for group in ("model", "tasks", "data", "stream", "routing")},
     }
     if "fetch" in stages or own:
         hush()
@@ -160,7 +158,7 @@ class Job:
         """The untouched model on the koans; measured once for a model, task set, prompt and engine."""
         self.learner = self._learner()
         self.before = self.learner.measure(self.tasks, stage="baseline")
-        _log.scores(self.tracked, self.before, "baseline")
+        _log.scores(self.tracked, self.folder, self.before, "baseline")
         page = self.chosen["report"].scores(self.folder, self.before, "baseline")
         self.tracked.artifact(page, "report")
         if "report" not in self.root.stages:
@@ -221,10 +219,12 @@ class Job:
             self.tracked.metrics({f"routing/{figure}": value for figure, value in figures.items()})
             say("routing: " + ", ".join(f"{n:g} {word}" for word, n in figures.items() if "share" not in word))
         served = Served(name, self.exported.gguf.path, self.merged, digest, self.hot)
-        self.after = self.learner.measure_export(served, route, self.adapters if self.hot else {})
-        write_scores(self.folder / "scores.json", self.after)
+        if self.adapter and self.chosen["evaluate"].adapter == "hot":
+            self.after = self.learner.measure(self.tasks, self.adapter)
+        else:
+            self.after = self.learner.measure_export(served, route, self.adapters if self.hot else {})
         self.chosen["merge"].clean(self.merged, self.base)
-        _log.scores(self.tracked, self.after, "eval")
+        _log.scores(self.tracked, self.folder, self.after, "eval")
 
     def gate(self) -> None:
         """Paired, koan by koan: may the result replace what is in use?"""

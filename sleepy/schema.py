@@ -97,6 +97,7 @@ class Root:
     merge: Any = MISSING
     routing: Any = MISSING
     export: Any = MISSING
+    evaluate: Any = MISSING
     engine: Any = MISSING
     repair: Any = MISSING
     sandbox: Any = MISSING

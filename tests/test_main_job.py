@@ -138,6 +138,14 @@ def test_a_sweep_is_a_parent_with_children_and_pays_for_one_baseline(tmp_path: P
         (r, a) for r in "48" for a in ("naive", "none")
     }
     assert all(c.info.status == "FINISHED" for c in children)
+    rows = [line.split(" | ") for line in done.stdout[done.stdout.index("| job |") :].splitlines()]
+    assert [row[0] for row in rows[2:]] == ["| baseline"] + [
+        f"| lora.r={r} algo={a}" for r in "48" for a in ("naive", "none")
+    ]
+    assert [row[-1] for row in rows[3:]] == [f"{c.info.run_id} |" for c in children]
+    assert all(row[3:6] == ["0", "0", "1"] for row in rows[4::2])  # algo=none: the untouched model, exported
+    page = Path(parent.info.artifact_uri.removeprefix("file://")) / "report" / "sweep.md"
+    assert page.read_text() in done.stdout
 
 
 def test_a_failing_job_says_failed_and_the_sweep_goes_on(tmp_path: Path) -> None:

@@ -3,54 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sleepy.algo._batches import Example
 from sleepy.algo._device import release_base
 from sleepy.algo._trainer import MEMORY, NOTHING, Past, Tools
-from sleepy.artifacts import (
-    Adapter,
-    BaseModel,
-    Completion,
-    HotAdapter,
-    Mix,
-    Prompt,
-    Scores,
-    Served,
-    Task,
-    TaskSet,
-    digest_of,
-)
+from sleepy.artifacts import Adapter, BaseModel, Completion, Mix, Prompt, Scores, Served, Task, TaskSet, digest_of
 from sleepy.data._mix import outcomes
 from sleepy.data._pairs import sample
 from sleepy.episodes._record import recorder
 from sleepy.episodes._store import open_episodes
 from sleepy.evaluate.harness import cached, evaluate
-from sleepy.export._adapter import adapter_gguf
 from sleepy.progress import Stages
 from sleepy.repair._strategy import Strategy
 from sleepy.routing._routing import Route
 from sleepy.sandbox._sandbox import Checker, Judge
 from sleepy.schema import Root
+from sleepy.stream._serving import hot_adapters, merged
 from sleepy.tasks._audit import require_proof
 from sleepy.track import _log
 from sleepy.track._run import Run
 from sleepy.track._tracker import Tracker
 from sleepy.train.default import Train
-
-
-def hot_adapters(adapters: Mapping[str, Adapter], base: BaseModel, folder: Path) -> tuple[HotAdapter, ...]:
-    """Adapters to be switched on by name, as GGUF files in `folder`."""
-    hot = []
-    for name, adapter in adapters.items():
-        path = folder / f"{name.replace('/', '-')}.gguf"
-        if not path.is_file():
-            adapter_gguf(adapter, base, path, name)
-        hot.append(HotAdapter(name, path, adapter.folder))
-    return tuple(hot)
 
 
 @dataclass
@@ -167,15 +144,25 @@ class Learner:
     def measure(
         self, tasks: TaskSet, adapter: Adapter | None = None, stage: str = "evaluate", judge: Judge | None = None
     ) -> Scores:
-        """Scores of the base model, or of it with `adapter` on (without a merge), by `judge` (none: the sandbox).
-        Measured once for each model, task set, prompt and engine, whichever run asks."""
+        """Scores of the base model, or of it with `adapter`, by `judge` (none: the sandbox). Measured once for each
+        model, task set, prompt and engine, whichever run asks."""
         judge = judge or self.checker
-        served = self.served([adapter] if adapter else [])
-        name = served.adapters[0].name if adapter else ""
         engine, repair = self.options["engine"], self.options["repair"]
         repair = repair if adapter else repair.alone()
+        merges = adapter and self.options["evaluate"].merges(len(tasks), self.base, adapter, engine)
+        served = self.served([adapter] if adapter and not merges else [])
+        ready: AbstractContextManager[Served] = nullcontext(served)
+        if adapter and merges:
+            merge, export = self.options["merge"], self.options["export"]
+            served = replace(served, digest=digest_of([self.base.digest, adapter.digest, export.quantization]))
+            ready = merged(served, adapter, self.base, merge, export, self.folder)
+        name = served.adapters[0].name if served.adapters else ""
         digests = {name: adapter.digest} if adapter else {}
-        measure = partial(self._measure, stage, served, tasks, repair, lambda task, broken: name, digests, judge)
+
+        def measure() -> Scores:
+            with ready as model:
+                return self._measure(stage, model, tasks, repair, lambda task, broken: name, digests, judge)
+
         scores, known = cached(self.cache / "baselines", served, tasks, engine, repair, judge, measure)
         if known:
             with self.stages.stage(stage, len(tasks), "koan"):

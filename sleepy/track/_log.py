@@ -9,10 +9,13 @@ from typing import Any
 
 from sleepy.artifacts import Adapter, Comparison, Course, Mix, Scores, TaskSet, Verdict
 from sleepy.evaluate.continual import continual
+from sleepy.evaluate.harness import write_scores
 from sleepy.evaluate.metrics import summary
 from sleepy.tasks._read import write_jsonl
 from sleepy.track._record import record
 from sleepy.track._run import Run
+
+SCORES = "scores"  # folder of the artifacts
 
 
 def config(run: Run, resolved: dict[str, Any], overrides: list[str]) -> None:
@@ -47,9 +50,13 @@ def mix(run: Run, folder: Path, mixed: Mix, step: str = "") -> None:
     run.metrics({f"data/{part}": count for part, count in mixed.parts.items()})
 
 
-def scores(run: Run, measured: Scores, prefix: str) -> None:
-    """Pass rates, in total and by family and level, steps, tokens and seconds, under `prefix`."""
+def scores(run: Run, folder: Path, measured: Scores, prefix: str) -> None:
+    """Pass rates, in total and by family and level, steps, tokens and seconds, under `prefix`; and every attempt, as
+    the file scores/<prefix>.json."""
     run.metrics({f"{prefix}/{name}": value for name, value in summary(measured).items()})
+    path = folder / SCORES / f"{prefix}.json"
+    write_scores(path, measured)
+    run.artifact(path, SCORES)
 
 
 def adapter(run: Run, trained: Adapter, step: str = "") -> None:

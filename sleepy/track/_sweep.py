@@ -5,12 +5,16 @@ from __future__ import annotations
 import atexit
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from sleepy.errors import SleepyError
+
+if TYPE_CHECKING:
+    from sleepy.report._sweep import JobScores
+    from sleepy.track._tracker import Tracker
 
 
 class SweepCallback(Callback):
@@ -34,7 +38,34 @@ class SweepCallback(Callback):
         except SleepyError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(1) from error
-        atexit.register(tracker.close_parent, key)
+        atexit.register(_end, tracker, key)
+
+
+def _end(tracker: Tracker, key: str) -> None:
+    """Show what the jobs measured, side by side, and end the parent run."""
+    from sleepy.report._sweep import sweep_table
+    from sleepy.track._run import Run
+
+    jobs = [job for run_id, folder in tracker.jobs(key) if (job := _scores(run_id, folder))]
+    if jobs:
+        table = sweep_table(jobs)
+        print(f"\n{table}")
+        Run(tracker._store, tracker.parent(key, "")).text(table, "report/sweep.md")
+    tracker.close_parent(key)
+
+
+def _scores(run_id: str, folder: Path) -> JobScores | None:
+    """None for a job that measured nothing of what it made."""
+    from sleepy.evaluate.harness import read_scores
+    from sleepy.report._sweep import JobScores
+    from sleepy.track._log import SCORES
+
+    found = [folder / SCORES / f"{name}.json" for name in ("baseline", "eval")]
+    read = [read_scores(path) if path.is_file() else None for path in found]
+    if read[1] is None and (folder / "adapter").is_dir():
+        return None
+    words = (folder / "config" / "overrides.txt").read_text(encoding="utf-8").splitlines()
+    return JobScores(tuple(words), run_id, read[0], read[1]) if read[0] else None
 
 
 def sweep_key(folder: str) -> str:

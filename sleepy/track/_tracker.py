@@ -83,6 +83,15 @@ class Tracker:
                 self._end_parent(found)
                 self._not_killed(found)
 
+    def jobs(self, sweep_key: str) -> list[tuple[str, Path]]:
+        """Id and folder of artifacts of each job of a sweep that has finished, in the order in which they began."""
+        from mlflow.utils.file_utils import local_file_uri_to_path
+
+        found = self._sweep(sweep_key)
+        where = f"tags.`{PARENT}` = '{found.info.run_id}' AND attributes.status = 'FINISHED'" if found else ""
+        runs = sorted(self._search(where) if found else [], key=lambda run: run.info.start_time)
+        return [(run.info.run_id, Path(local_file_uri_to_path(run.info.artifact_uri))) for run in runs]
+
     def mark_killed(self) -> None:
         """Mark runs of this host as KILLED that still count as running, though their process is gone."""
         with self._store.locked() as client:
