@@ -19,8 +19,10 @@ from pathlib import Path
 
 from engine import chosen, ours
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from sleepy.algo._checkpoint import digest_of_tensors
 from sleepy.artifacts import Adapter
 from sleepy.engines.llama_cpp import LlamaCpp
 from sleepy.merge._files import WEIGHTS
@@ -33,7 +35,8 @@ def untrained(weights: Path, rank: int, folder: Path, base: str) -> Adapter:
     """An adapter whose update is zero, on all linear layers."""
     model = AutoModelForCausalLM.from_pretrained(weights)
     get_peft_model(model, LoraConfig(r=rank, target_modules="all-linear")).save_pretrained(folder)
-    return Adapter(folder, "0" * 64, base, (), 0.0, 0, 0)
+    digest = digest_of_tensors(load_file(folder / "adapter_model.safetensors"))
+    return Adapter(folder, digest, base, (), 0.0, 0, 0)
 
 
 def main(model: str = "qwen2.5-coder-0.5b", count: str = "12", rank: str = "8") -> None:

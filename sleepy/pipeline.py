@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from sleepy.artifacts import Adapter, BaseModel, Comparison, HotAdapter, Scores, Served, TaskSet, Verdict, digest_of
 from sleepy.data._pairs import load_pairs
 from sleepy.errors import ConfigError
-from sleepy.evaluate.harness import unrouted
-from sleepy.evaluate.stats import compare
+from sleepy.evaluate._harness import unrouted
+from sleepy.evaluate._stats import compare
 from sleepy.mend._stage import find, repair_own
 from sleepy.progress import Stages, hush, say
 from sleepy.report._summary import RunSummary

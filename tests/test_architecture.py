@@ -24,7 +24,7 @@ ORDER = (
 )  # fmt: skip
 GROUPS = (
     "model", "tasks", "data", "lora", "train", "algo", "stream", "merge", "routing", "export", "engine", "repair",
-    "sandbox", "gate", "track", "report", "subspace",
+    "sandbox", "evaluate", "gate", "track", "report", "subspace",
 )  # fmt: skip
 ROOMS = {group: {"model": "models", "engine": "engines"}.get(group, group) for group in GROUPS}
 SAME_NAME = ("algo", "engine", "export", "gate", "repair")  # one Python file and one YAML file, of one name

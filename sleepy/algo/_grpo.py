@@ -18,6 +18,7 @@ from typing import Any
 from sleepy.algo._batches import Encoded, Example
 from sleepy.algo._trainer import Tools, Trainer
 from sleepy.errors import DataError, TrainingError
+from sleepy.models._head import contiguous_head
 from sleepy.progress import say
 
 FIGURES = ("reward", "compiles", "passes", "similarity")
@@ -163,9 +164,7 @@ def grpo_trainer(
         return plain(**options, stopping_criteria=StoppingCriteriaList([stopped]))
 
     trainer.model.generate = generate
-    # torch takes a hundred times as long for a bf16 product with a slice, which is what generate() hands the head first
-    head = trainer.model.get_output_embeddings()
-    head.register_forward_pre_hook(lambda module, inputs: (inputs[0].contiguous(),))
+    contiguous_head(trainer.model)
     arguments = GRPOConfig(
         output_dir=str(place),
         num_generations=group,

@@ -7,7 +7,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,9 +30,8 @@ class Algorithm:
     """Supervised fine-tuning on the answers' tokens; the base of every algorithm."""
 
     trains: ClassVar[bool] = True  # whether there is anything to train, and so a mix and an adapter
-    keeps_base: ClassVar[bool] = (
-        True  # whether the base model without its adapter is afterwards what it was, to the bit
-    )
+    asks: ClassVar[bool] = False  # whether the engine's answers take part
+    keeps_base: ClassVar[bool] = True  # whether the base model is afterwards what it was before, to the bit
 
     def fit(
         self,
@@ -55,15 +55,13 @@ class Algorithm:
         is gone on with. `on_step(step, loss)` is called after each step, also for those that a checkpoint brought.
         Raises TrainingError for a loss that is not finite and for want of memory.
         """
-        import torch
-        from safetensors.torch import load_file
         from transformers import AutoTokenizer
 
         start = time.perf_counter()
         examples = self.material(examples, past, tools, seed, place)
         tokenizer = AutoTokenizer.from_pretrained(base.weights)
         where = pick_device(device)
-        try:
+        with memory_told("train.batch_size (and raise train.grad_accum), train.max_length or lora.r"):
             model = load_base(base, train, where)
             encoded, left_out = encode(examples, tokenizer, train.max_length)
             if left_out:
@@ -72,7 +70,7 @@ class Algorithm:
             plan = schedule(encoded, train.batch_size, train.steps * train.grad_accum, seed)
             trainer = self._trainer(model, tokenizer, lora, train, where, seed, past)
             self.begin(trainer, past)
-            losses = _resume(trainer, place)
+            losses = resume(trainer, place)
             for step, loss in enumerate(losses):
                 on_step(step, loss)
             with deferred() as interrupted:
@@ -82,25 +80,15 @@ class Algorithm:
                     losses.append(_step(self, trainer, batches, step, place))
                     on_step(step, losses[-1])
                     if interrupted() or (step + 1) % train.checkpoint_every == 0 or step + 1 == train.steps:
-                        _save(trainer, place, losses)
+                        save(trainer, place, losses)
                     if interrupted():
                         raise KeyboardInterrupt
             self.write(trainer, folder, base.name)
             self.end(trainer, past, examples, folder / MEMORY)
             if self.keeps_base:
                 keep_base(trainer.model.unload(), base, train, where)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
-                raise
-            raise TrainingError(
-                "out of memory. Lower train.batch_size (and raise train.grad_accum), train.max_length or "
-                f"lora.r, or set train.gradient_checkpointing=true ({error})"
-            ) from error
-        (folder / "sleepy.json").write_text(json.dumps({"base": base.name, "base_digest": base.digest, **record}))
-        digest = _checkpoint.digest_of_tensors(load_file(folder / "adapter_model.safetensors"))
-        trainable = sum(p.numel() for p in trainer.parameters.values())
         tokens = sum(len(encoded[i].ids) for indices in plan for i in indices)
-        return Adapter(folder, digest, base.name, tuple(losses), time.perf_counter() - start, trainable, tokens)
+        return trained(trainer, base, folder, record, losses, time.perf_counter() - start, tokens)
 
     def check_machine(self, train: Train, device: str) -> None:
         """Raises ConfigError for what this machine cannot do, before anything is fetched."""
@@ -182,6 +170,39 @@ class Algorithm:
         return total
 
 
+@contextmanager
+def memory_told(knobs: str) -> Iterator[None]:
+    """Want of memory in the block becomes a TrainingError that says which `knobs` to lower."""
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+            raise
+        raise TrainingError(
+            f"out of memory. Lower {knobs}, or set train.gradient_checkpointing=true ({error})"
+        ) from error
+
+
+def trained(
+    trainer: Trainer,
+    base: BaseModel,
+    folder: Path,
+    record: dict[str, Any],
+    losses: Sequence[float],
+    seconds: float,
+    tokens: int,
+) -> Adapter:
+    """The adapter that was written to `folder`, with its `record` beside it."""
+    from safetensors.torch import load_file
+
+    (folder / "sleepy.json").write_text(json.dumps({"base": base.name, "base_digest": base.digest, **record}))
+    digest = _checkpoint.digest_of_tensors(load_file(folder / "adapter_model.safetensors"))
+    trainable = sum(p.numel() for p in trainer.parameters.values())
+    return Adapter(folder, digest, base.name, tuple(losses), seconds, trainable, tokens)
+
+
 def _step(algorithm: Algorithm, trainer: Trainer, batches: Sequence[Batch], step: int, place: Path) -> float:
     import torch
 
@@ -202,7 +223,7 @@ def _step(algorithm: Algorithm, trainer: Trainer, batches: Sequence[Batch], step
     return loss
 
 
-def _save(trainer: Trainer, place: Path, losses: list[float]) -> None:
+def save(trainer: Trainer, place: Path, losses: list[float]) -> None:
     parameters = {name: p.detach() for name, p in trainer.parameters.items()}
     optimizer = trainer.optimizer.state_dict()
     if len(losses) == trainer.train.steps:  # what has been learned needs no moments, two thirds of the file
@@ -211,7 +232,7 @@ def _save(trainer: Trainer, place: Path, losses: list[float]) -> None:
     _checkpoint.save(place, {**state, "kept": trainer.kept})
 
 
-def _resume(trainer: Trainer, place: Path) -> list[float]:
+def resume(trainer: Trainer, place: Path) -> list[float]:
     import torch
 
     state = _checkpoint.load(place)

@@ -11,7 +11,7 @@ from sleepy.algo._batches import Batch, Encoded, Example, collate, encode
 from sleepy.artifacts import Check, Completion, Prompt, Task, ToCheck, digest_of, digest_of_file
 from sleepy.train.default import Train
 
-MEMORY = "memory"
+MEMORY, REWARDS = "memory", "rewards.jsonl"  # what may lie beside an adapter
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sleepy.algo import _checkpoint
 from sleepy.algo._batches import Example, encode
 from sleepy.algo._device import load_base, pick_device
 from sleepy.algo._grpo import Rewards, drawn, grpo_trainer, hushed, run, task_of
 from sleepy.algo._interrupt import deferred
-from sleepy.algo._loop import Algorithm, _resume, _save
-from sleepy.algo._trainer import NOTHING, Past, Tools
+from sleepy.algo._loop import Algorithm, memory_told, resume, save, trained
+from sleepy.algo._trainer import NOTHING, REWARDS, Past, Tools
 from sleepy.artifacts import Adapter, BaseModel
 from sleepy.errors import ConfigError, TrainingError
 from sleepy.lora.default import Lora
@@ -96,8 +95,6 @@ class Grpo(Algorithm):
     ) -> Adapter:
         """See Algorithm.fit. The adapter's losses are TRL's; `rewards.jsonl` beside it has each step's mean reward,
         its parts and tokens. Raises DataError for an example without a task."""
-        import torch
-        from safetensors.torch import load_file
         from transformers import AutoTokenizer
 
         start = time.perf_counter()
@@ -119,40 +116,30 @@ class Grpo(Algorithm):
         order = [kept[i] for i in drawn(len(kept), a_step * train.steps, seed)]
         config = {"max_completion_length": self.max_new_tokens, "temperature": self.temperature, "beta": self.beta}
         rewards = Rewards(examples, tools, (self.compiles, self.passes, self.edit))
-        try:
-            with hushed(), deferred() as interrupted:
-                where = pick_device(device)
-                trainer = self._trainer(load_base(base, train, where), tokenizer, lora, train, where, seed, past)
-                made = grpo_trainer(trainer, encoded, rewards, self.group, config, place)
-                losses = _resume(trainer, place)  # after TRL copied the adapter for its KL divergence
-                for step, loss in enumerate(losses):
-                    on_step(step, loss)
+        lower = "train.batch_size (and raise train.grad_accum), algo.max_new_tokens or lora.r"
+        with memory_told(lower), hushed(), deferred() as interrupted:
+            where = pick_device(device)
+            trainer = self._trainer(load_base(base, train, where), tokenizer, lora, train, where, seed, past)
+            made = grpo_trainer(trainer, encoded, rewards, self.group, config, place)
+            losses = resume(trainer, place)  # after TRL copied the adapter for its KL divergence
+            for step, loss in enumerate(losses):
+                on_step(step, loss)
 
-                def after_step(loss: float) -> None:
-                    losses.append(loss)
-                    on_step(len(losses) - 1, loss)
-                    if interrupted() or len(losses) % train.checkpoint_every == 0 or len(losses) == train.steps:
-                        _save(trainer, place, losses)
-                    if interrupted():
-                        raise KeyboardInterrupt
+            def after_step(loss: float) -> None:
+                losses.append(loss)
+                on_step(len(losses) - 1, loss)
+                if interrupted() or len(losses) % train.checkpoint_every == 0 or len(losses) == train.steps:
+                    save(trainer, place, losses)
+                if interrupted():
+                    raise KeyboardInterrupt
 
-                if len(losses) < train.steps:
-                    run(made, trainer, order[len(losses) * a_step :], losses, after_step)
+            if len(losses) < train.steps:
+                run(made, trainer, order[len(losses) * a_step :], losses, after_step)
             if self.beta:
                 trainer.model.delete_adapter("ref")
             self.write(trainer, folder, base.name)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
-                raise
-            raise TrainingError(
-                "out of memory. Lower train.batch_size (and raise train.grad_accum), algo.max_new_tokens or lora.r, or "
-                f"set train.gradient_checkpointing=true ({error})"
-            ) from error
         figures = trainer.kept["figures"]
         lines = [json.dumps({"step": step, **row}) for step, row in enumerate(figures, 1)]
-        (folder / "rewards.jsonl").write_text("\n".join(lines) + "\n")
-        (folder / "sleepy.json").write_text(json.dumps({"base": base.name, "base_digest": base.digest, **record}))
-        digest = _checkpoint.digest_of_tensors(load_file(folder / "adapter_model.safetensors"))
-        trainable = sum(p.numel() for p in trainer.parameters.values())
+        (folder / REWARDS).write_text("\n".join(lines) + "\n")
         tokens = int(sum(row["tokens"] for row in figures))
-        return Adapter(folder, digest, base.name, tuple(losses), time.perf_counter() - start, trainable, tokens)
+        return trained(trainer, base, folder, record, losses, time.perf_counter() - start, tokens)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from sleepy.algo import _ssr
 from sleepy.algo._batches import Example
@@ -33,6 +34,8 @@ class Ssr(Algorithm):
     asked: programs that the base model is asked for, for each step that is past (at least 1).
     kept: pairs rehearsed of each step that is past, at most (at least 1, no more than `asked`).
     """
+
+    asks: ClassVar[bool] = True
 
     asked: int = ranged(64, at_least=1)
     kept: int = ranged(8, at_least=1)

@@ -15,6 +15,7 @@ from sleepy.engines._adapters import check_fit, hot_adapter
 from sleepy.engines._arrow import add_arrow, arrow_settings
 from sleepy.engines._engine import Done, cut, ignore
 from sleepy.errors import EngineError
+from sleepy.models._head import contiguous_head
 from sleepy.schema import choice
 
 
@@ -42,6 +43,7 @@ class Transformers:
             tokenizer = AutoTokenizer.from_pretrained(model.weights)
         except (OSError, ValueError) as error:
             raise EngineError(f"transformers cannot load {model.weights}: {error}") from error
+        contiguous_head(loaded)
         yield TransformersSession(loaded.to(device).eval(), tokenizer, model)
 
     def identity(self) -> dict[str, object]:

@@ -13,7 +13,7 @@ from sleepy.schema import choice
 
 # A merge with its quantisation takes as long as a hot adapter costs on this many koans, times the bytes of the weights
 # over those of the adapter (bench/adapter.py, docs/repair.md). Only the number of koans depends on neither.
-_KOANS = 1.0
+_KOANS = 0.35
 
 
 @dataclass(frozen=True, kw_only=True)

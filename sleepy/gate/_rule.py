@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sleepy.artifacts import Comparison, Scores, Verdict
-from sleepy.evaluate.stats import p_text
+from sleepy.evaluate._stats import p_text
 
 
 def changes(fixes: int, regressions: int) -> str:

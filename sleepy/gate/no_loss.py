@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sleepy.artifacts import Comparison, Scores, Verdict
-from sleepy.evaluate.stats import changes_by_family, holm, mcnemar_exact, p_text
+from sleepy.evaluate._stats import changes_by_family, holm, mcnemar_exact, p_text
 from sleepy.gate._rule import changes, verdict
 from sleepy.schema import ranged
 

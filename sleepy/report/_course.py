@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sleepy.artifacts import Course
-from sleepy.evaluate.continual import continual
-from sleepy.evaluate.stats import wilson
+from sleepy.evaluate._continual import continual
+from sleepy.evaluate._stats import wilson
 from sleepy.report._plots import BLUE, GREY, INK, OUTCOMES, VERMILION, outcome
 
 if TYPE_CHECKING:

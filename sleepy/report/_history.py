@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sleepy.artifacts import Scores
-from sleepy.evaluate.stats import wilson
+from sleepy.evaluate._stats import wilson
 from sleepy.report._plots import BLUE, GREY, INK, VERMILION
 from sleepy.stream._learned import History
 

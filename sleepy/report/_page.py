@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sleepy.artifacts import Course, Result
-from sleepy.evaluate.stats import p_text, wilson
+from sleepy.evaluate._stats import p_text, wilson
 from sleepy.report._course import CURVE, HEATMAP, matrix, measures
 from sleepy.report._history import HEAD, LEARNING, lines
 from sleepy.report._summary import RunSummary, duration, effort, limits, rows

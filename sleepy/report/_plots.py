@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sleepy.artifacts import Scores
-from sleepy.evaluate.stats import wilson
+from sleepy.evaluate._stats import wilson
 from sleepy.report._summary import Row
 
 if TYPE_CHECKING:

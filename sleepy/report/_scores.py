@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sleepy.artifacts import Result, Scores
-from sleepy.evaluate.stats import wilson
+from sleepy.evaluate._stats import wilson
 
 
 def table(scores: Scores) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sleepy.artifacts import Adapter, Comparison, Course, GgufFile, Mix, Scores, TaskSet, Verdict
-from sleepy.evaluate.stats import changes_by_family
+from sleepy.evaluate._stats import changes_by_family
 from sleepy.stream._learned import History
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sleepy.evaluate.stats import p_text, wilson
+from sleepy.evaluate._stats import p_text, wilson
 from sleepy.report._course import Measure, measures
 from sleepy.report._history import HEAD, lines
 from sleepy.report._summary import ReportFiles, Row, RunSummary, duration, effort, limits, rows

@@ -16,7 +16,7 @@ from sleepy.data._mix import outcomes
 from sleepy.data._pairs import sample
 from sleepy.episodes._record import recorder
 from sleepy.episodes._store import open_episodes
-from sleepy.evaluate.harness import cached, evaluate
+from sleepy.evaluate._harness import cached, evaluate
 from sleepy.progress import Stages
 from sleepy.repair._strategy import Strategy
 from sleepy.routing._routing import Route
@@ -100,6 +100,7 @@ class Learner:
             "mix": mix.digest,
             "prompt": self.options["repair"].identity(),
             "past": past.identity(),
+            **({"engine": self.options["engine"].identity()} if algorithm.asks else {}),
         }
         place = Path(self.root.checkpoints) / digest_of(record)[:16]
         self.places.append(place)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from sleepy.algo._trainer import NOTHING, Past
 from sleepy.data._pairs import sample
 from sleepy.errors import NothingToLearn
-from sleepy.evaluate.stats import compare
+from sleepy.evaluate._stats import compare
 from sleepy.progress import say
 from sleepy.schema import choice, ranged
 from sleepy.stream._learned import Cycle, History, Learned

@@ -7,10 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sleepy.algo._trainer import REWARDS
 from sleepy.artifacts import Adapter, Comparison, Course, Mix, Scores, TaskSet, Verdict
-from sleepy.evaluate.continual import continual
-from sleepy.evaluate.harness import write_scores
-from sleepy.evaluate.metrics import summary
+from sleepy.evaluate._continual import continual
+from sleepy.evaluate._harness import write_scores
+from sleepy.evaluate._metrics import summary
 from sleepy.tasks._read import write_jsonl
 from sleepy.track._record import record
 from sleepy.track._run import Run
@@ -65,6 +66,11 @@ def adapter(run: Run, trained: Adapter, step: str = "") -> None:
     run.metrics(
         {"train/seconds": trained.seconds, "train/parameters": trained.trainable, "train/tokens": trained.tokens}
     )
+    rewards = trained.folder / REWARDS
+    for line in rewards.read_text(encoding="utf-8").splitlines() if rewards.is_file() else ():
+        row = json.loads(line)
+        number = row.pop("step")
+        run.metrics({f"train/{name}": value for name, value in row.items()}, step=number)
 
 
 def course(run: Run, folder: Path, went: Course) -> None:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from sleepy.errors import SleepyError
 
 if TYPE_CHECKING:
-    from sleepy.report._sweep import JobScores
+    from sleepy.track._jobs import JobScores
     from sleepy.track._tracker import Tracker
 
 
@@ -43,7 +43,7 @@ class SweepCallback(Callback):
 
 def _end(tracker: Tracker, key: str) -> None:
     """Show what the jobs measured, side by side, and end the parent run."""
-    from sleepy.report._sweep import sweep_table
+    from sleepy.track._jobs import sweep_table
     from sleepy.track._run import Run
 
     jobs = [job for run_id, folder in tracker.jobs(key) if (job := _scores(run_id, folder))]
@@ -56,8 +56,8 @@ def _end(tracker: Tracker, key: str) -> None:
 
 def _scores(run_id: str, folder: Path) -> JobScores | None:
     """None for a job that measured nothing of what it made."""
-    from sleepy.evaluate.harness import read_scores
-    from sleepy.report._sweep import JobScores
+    from sleepy.evaluate._harness import read_scores
+    from sleepy.track._jobs import JobScores
     from sleepy.track._log import SCORES
 
     found = [folder / SCORES / f"{name}.json" for name in ("baseline", "eval")]

@@ -12,8 +12,8 @@ from sleepy.artifacts import Attempt, BaseModel, Check, Completion, Prompt, Scor
 from sleepy.engines._engine import Done, ignore
 from sleepy.engines.llama_cpp import LlamaCpp
 from sleepy.errors import EngineError
-from sleepy.evaluate.harness import cached, evaluate, read_scores, write_scores
-from sleepy.evaluate.metrics import summary
+from sleepy.evaluate._harness import cached, evaluate, read_scores, write_scores
+from sleepy.evaluate._metrics import summary
 from sleepy.repair._strategy import Strategy, short_message
 from sleepy.repair.best_of_n import BestOfN
 from sleepy.repair.ensemble import Ensemble

@@ -10,7 +10,7 @@ from pathlib import Path
 from sleepy.artifacts import Completion, HotAdapter, Prompt, Result, Served, Task, TaskSet
 from sleepy.engines._engine import Done, ignore
 from sleepy.errors import EngineError
-from sleepy.evaluate.harness import evaluate
+from sleepy.evaluate._harness import evaluate
 from sleepy.repair._strategy import Strategy
 from sleepy.sandbox._sandbox import Checker
 

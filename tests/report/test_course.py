@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 
 from sleepy.artifacts import Course, Result, Scores
-from sleepy.evaluate.continual import continual
+from sleepy.evaluate._continual import continual
 from sleepy.report import _course
 from sleepy.report.full import Full
 from tests.report.test_report import printed, summary

@@ -16,7 +16,7 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from sleepy.artifacts import Adapter, Attempt, GgufFile, Mix, Result, Scores, Task, TaskSet
-from sleepy.evaluate.stats import compare
+from sleepy.evaluate._stats import compare
 from sleepy.gate.no_loss import NoLoss
 from sleepy.report import _plots
 from sleepy.report._summary import RunSummary, duration, limits, median_steps, rows

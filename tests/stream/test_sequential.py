@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sleepy.artifacts import Course, Result, Scores, Task, TaskSet
 from sleepy.errors import DataError
-from sleepy.evaluate.continual import continual, figures
+from sleepy.evaluate._continual import continual, figures
 from sleepy.stream.sequential import Sequential
 
 

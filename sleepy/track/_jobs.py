@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sleepy.artifacts import Scores
-from sleepy.evaluate.metrics import summary
-from sleepy.evaluate.stats import compare, holm, wilson
+from sleepy.evaluate._metrics import summary
+from sleepy.evaluate._stats import compare, holm, wilson
 
 HEAD = ("job", "passed (95 %)", "compiles", "+", "-", "p", "tokens a fix", "s a fix", "run")
 
