@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,8 @@ class Ewc(Algorithm):
 
     strength: lambda. L is a mean per token; half the weighted sum estimates by how many nats the log-likelihood of a
         whole past answer moves (at least 0).
-    fisher_samples: at most so many past examples are drawn for a step's Fisher; each costs what training on one
-        or two examples does (at least 1).
+    fisher_samples: at most so many past examples are drawn for a step's Fisher; each costs what training on one does
+        (at least 1).
     """
 
     strength: float = ranged(100.0, at_least=0)
@@ -55,13 +57,17 @@ class Ewc(Algorithm):
 
         rows = trainer.encode(examples)
         rows = random.Random(f"{trainer.seed} fisher").sample(rows, min(self.fisher_samples, len(rows)))
+        rows.sort(key=lambda row: len(row.ids))
+        linear = {name: m for name in trainer.parameters if (m := _linear(trainer.model, name)) is not None}
+        size = trainer.train.batch_size if len(linear) == len(trainer.parameters) else 1
         total = {name: torch.zeros_like(p) for name, p in trainer.parameters.items()}
         trainer.model.eval()
-        for row in rows:
-            nll = trainer.nll(trainer.batch([row])).sum()
-            gradients = torch.autograd.grad(nll, list(trainer.parameters.values()))
-            for square, gradient in zip(total.values(), gradients, strict=True):
-                square.addcmul_(gradient, gradient, value=1 / len(rows))
+        for start in range(0, len(rows), size):
+            batch = trainer.batch(rows[start : start + size])
+            with _squared_gradients(linear) as squares:
+                gradients = torch.autograd.grad(trainer.nll(batch).sum(), list(trainer.parameters.values()))
+            for (name, square), gradient in zip(total.items(), gradients, strict=True):
+                square.add_(squares[name] if name in squares else gradient**2, alpha=1 / len(rows))
         trainer.model.train()
         return total
 
@@ -87,3 +93,33 @@ class Ewc(Algorithm):
         if trainer.old is not None:
             memory.mkdir(parents=True, exist_ok=True)
             save_file(trainer.old[0], memory / FISHER)
+
+
+def _linear(model: Any, parameter: str) -> Any:
+    """The linear layer of which `parameter` is the weight, or None."""
+    import torch
+
+    place, _, kind = parameter.rpartition(".")
+    module = model.get_submodule(place) if kind == "weight" else None
+    return module if isinstance(module, torch.nn.Linear) else None
+
+
+@contextmanager
+def _squared_gradients(linear: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """While this is entered a backward pass leaves here, for the weight of each linear layer, the sum over the batch's
+    examples of the squared gradient of each alone: one example's gradient is g^T x, with x (tokens, in) what goes into
+    the layer and g (tokens, out) what comes back (Goodfellow 2015, arXiv 1510.01799)."""
+    squares: dict[str, Any] = {}
+
+    def watch(name: str, module: Any, inputs: Any, output: Any) -> None:
+        def back(gradient: Any) -> None:
+            squares[name] = (gradient.mT @ inputs[0].detach()).square_().sum(0)
+
+        output.register_hook(back)
+
+    hooks = [module.register_forward_hook(partial(watch, name)) for name, module in linear.items()]
+    try:
+        yield squares
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -84,6 +84,7 @@ class LlamaAdapters:
 
     def _read(self, path: Path) -> Any:
         from llama_cpp import llama_cpp as api
+        from llama_cpp._utils import suppress_stdout_stderr
 
         if not path.is_file():
             raise EngineError(f"found no adapter file {path}: export the adapter as GGUF first")
@@ -93,7 +94,8 @@ class LlamaAdapters:
             found = {name: tensor(path, header, name).shape for name in header.tensors}
         except (ModelError, OSError, ValueError, OverflowError) as error:
             raise EngineError(f"the adapter cannot be read: {error}") from error
-        pointer = api.llama_adapter_lora_init(self._llama._model.model, str(path).encode())
+        with suppress_stdout_stderr(disable=False):  # a line for every matrix, on what it does about its memory
+            pointer = api.llama_adapter_lora_init(self._llama._model.model, str(path).encode())
         if not pointer:  # a null pointer is false, but not None
             base = read_header(self._model.gguf).tensors  # takes seconds, so only to say what is wrong
             weights = {name: shape for name, (shape, _, _) in base.items()}
