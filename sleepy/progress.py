@@ -44,12 +44,14 @@ class Stages:
 
 
 def hush() -> None:
-    """Silence what transformers and gguf print of themselves into our bars."""
+    """Silence what transformers and gguf print of themselves into our bars, PEFT's use of an old name included."""
     import logging
+    import warnings
 
     from transformers.utils import logging as theirs
 
     theirs.disable_progress_bar()
+    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
     logging.getLogger("gguf").setLevel(logging.WARNING)
 
 

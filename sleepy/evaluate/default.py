@@ -11,8 +11,8 @@ from sleepy.merge._files import WEIGHTS
 from sleepy.routing._routing import Routing
 from sleepy.schema import choice
 
-# A merge with its quantisation takes as long as a hot adapter costs on this many koans, times the bytes of the weights
-# over those of the adapter (bench/adapter.py, docs/repair.md). Only the number of koans depends on neither.
+# So many koans, times the weights' bytes over the adapter's, are where a hot adapter has cost what a merge with its
+# quantisation costs (bench/adapter.py, docs/repair.md).
 _KOANS = 0.35
 
 
