@@ -264,9 +264,10 @@ def test_cycles_killed_at_night_and_in_the_evaluation_end_with_the_same_adapter(
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "models").symlink_to(models)  # what was measured is its own
     killed_when("train ")  # the night: the bar of the training is there
-    killed_when("cycle-1 promoted")  # the evaluation of the first night follows
+    killed_when("cycle-2 ")  # what the gate said of the second night; its evaluation follows
     done = sleepy(tmp_path, *CYCLES, f"cache={tmp_path / 'cache'}", timeout=900)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("going on after step 1 ") == 2  # no night is learned twice
     digests = [runs(folder)[-1].data.tags["adapter.digest"] for folder in (cycles, tmp_path)]
     assert digests[0] == digests[1] and len(runs(tmp_path)) == 3
 

@@ -123,6 +123,7 @@ class Algorithm:
         """The adapter as a PEFT folder; `base` is the base model's name."""
         for config in trainer.model.peft_config.values():
             config.base_model_name_or_path = base  # not this machine's cache folder
+            config.target_modules = sorted(config.target_modules)  # a set would be written in another order every time
         # "auto" would ask the hub for the base's config
         trainer.model.save_pretrained(folder, save_embedding_layers=False)
 

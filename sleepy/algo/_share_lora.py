@@ -71,6 +71,7 @@ def write_lora(factors: Factors, folder: Path, base: str) -> None:
         r=rank, lora_alpha=rank, target_modules=modules, task_type="CAUSAL_LM", base_model_name_or_path=base
     )
     config.inference_mode = True
+    config.target_modules = modules  # PEFT made a set of it, which would be written in another order every time
     config.save_pretrained(folder)
     tensors = {f"{_PREFIX}{name}{_B}": b.contiguous() for name, (b, _) in factors.items()}
     tensors |= {f"{_PREFIX}{name}{_A}": a.contiguous() for name, (_, a) in factors.items()}

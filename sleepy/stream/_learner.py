@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sleepy.algo._batches import Example
-from sleepy.algo._device import release_base
+from sleepy.algo._device import give_back_memory, release_base
 from sleepy.algo._trainer import MEMORY, NOTHING, Past, Tools
 from sleepy.artifacts import Adapter, BaseModel, Completion, Mix, Prompt, Scores, Served, Task, TaskSet, digest_of
 from sleepy.data._mix import outcomes
@@ -128,6 +128,7 @@ class Learner:
             )
         if not self.again:
             release_base()
+        give_back_memory()
         self.trained += settings.steps
         self.adapters[adapter.folder] = adapter
         _log.adapter(self.tracked, adapter, name)

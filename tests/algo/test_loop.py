@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
+import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sleepy.algo import _device
 from sleepy.algo._batches import Encoded, Example, collate, encode, schedule
 from sleepy.algo.naive import Naive
 from sleepy.artifacts import BaseModel
@@ -55,7 +60,10 @@ def test_the_adapter_is_what_peft_loads(smollm2: BaseModel, tmp_path: Path) -> N
     loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(smollm2.weights), adapter.folder)
     values = [p.abs().sum().item() for n, p in loaded.named_parameters() if "lora_B" in n]
     assert values and all(v > 0 for v in values)
-    assert str(smollm2.weights) not in (adapter.folder / "adapter_config.json").read_text()
+    config = (adapter.folder / "adapter_config.json").read_text()
+    assert str(smollm2.weights) not in config
+    modules = json.loads(config)["target_modules"]
+    assert len(modules) == 7 and modules == sorted(modules)  # the file's digest is part of the next checkpoint's key
 
 
 def test_the_loss_is_that_of_transformers(smollm2: BaseModel) -> None:
@@ -214,3 +222,16 @@ def test_the_rate_rises_to_its_peak_and_never_above(steps: int, warmup: float, d
     assert rates[:rising] == sorted(rates[:rising]) and rates[rising:] == sorted(rates[rising:], reverse=True)
     if rising < steps:
         assert rates[rising] == pytest.approx(0.5)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="not glibc")
+def test_memory_of_a_training_is_given_back(shallow: BaseModel, tmp_path: Path) -> None:
+    long = [replace(e, answer=e.answer * 40) for e in EXAMPLES]
+    _device.release_base()
+    _device.give_back_memory()
+    before = psutil.Process().memory_info().rss
+    fit(shallow, tmp_path, examples=long, steps=1, batch_size=5)
+    used = psutil.Process().memory_info().rss - before
+    _device.release_base()
+    _device.give_back_memory()
+    assert psutil.Process().memory_info().rss - before < used / 2

@@ -184,6 +184,8 @@ def test_adapters_that_do_not_fit_are_refused(shallow: BaseModel, first: Adapter
     own = read_lora(first.folder)
     fewer = dict(list(own.items())[1:])
     write_lora(fewer, tmp_path / "fewer", first.base)
+    modules = json.loads((tmp_path / "fewer" / "adapter_config.json").read_text())["target_modules"]
+    assert len(modules) > 1 and modules == sorted(modules)
     with pytest.raises(ModelError, match=r"fewer: found other layers than in .* \(as model\.layers\.0"):
         read_all(find_adapters([first.folder, tmp_path / "fewer"]))
     with pytest.raises(ModelError, match=r"basis and lora\.target_modules differ in 1 layers"):
