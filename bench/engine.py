@@ -98,9 +98,8 @@ def main(model: str = "qwen2.5-coder-0.5b", which: str = "koans_mini", count: st
         session.generate(short[:1])  # warm
         speed = prompt_speed(session, tokens)
         texts, seconds, answered = ours(session, short)
-        speed = (
-            speed + prompt_speed(session, tokens)
-        ) / 2  # before and after: the machine is not the same all the time
+        # before and after: the machine is not the same all the time
+        speed = (speed + prompt_speed(session, tokens)) / 2
         bound = (unshared(rows) + answered) / speed
         plain_texts, plain_seconds = plain(session, short)
         _, full_seconds = plain(session, full)

@@ -138,7 +138,7 @@ def test_a_sweep_is_a_parent_with_children_and_pays_for_one_baseline(tmp_path: P
         (r, a) for r in "48" for a in ("naive", "none")
     }
     assert all(c.info.status == "FINISHED" for c in children)
-    rows = [line.split(" | ") for line in done.stdout[done.stdout.index("| job |") :].splitlines()]
+    rows = [line.split(" | ") for line in done.stdout[done.stdout.index("| job |") :].strip().splitlines()]
     assert [row[0] for row in rows[2:]] == ["| baseline"] + [
         f"| lora.r={r} algo={a}" for r in "48" for a in ("naive", "none")
     ]
