@@ -1,258 +1,25 @@
-"""The house rules, held against the tree: each check takes a root folder and returns what it finds wrong there, one
-line a violation. The second half plants violations in a small tree of its own and expects each to be named."""
+"""The tree keeps the house rules (tests/house.py); and violations planted in a small tree of its own are named."""
 
 from __future__ import annotations
 
-import ast
-import functools
-import json
-import re
-import statistics
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
-FOUNDATION = {"sleepy", "schema", "errors", "artifacts", "progress", "command"}  # may be imported by all
-ORDER = (
-    "models", "sandbox", "tasks", "episodes", "data", "lora", "train", "algo", "merge", "export", "engines", "repair",
-    "routing", "evaluate", "gate", "track", "stream", "mend", "report", "subspace", "pipeline",
-)  # fmt: skip
-GROUPS = (
-    "model", "tasks", "data", "lora", "train", "algo", "stream", "merge", "routing", "export", "engine", "repair",
-    "sandbox", "evaluate", "gate", "track", "report", "subspace",
-)  # fmt: skip
-ROOMS = {group: {"model": "models", "engine": "engines"}.get(group, group) for group in GROUPS}
-SAME_NAME = ("algo", "engine", "export", "gate", "repair")  # one Python file and one YAML file, of one name
-NO_OPTIONS = ("experiment", "hydra")  # folders of conf/ that choose among options and are none
-HEAVY = (
-    "torch", "transformers", "peft", "mlflow", "llama_cpp", "matplotlib", "gguf", "huggingface_hub", "scipy", "numpy",
-)  # fmt: skip
-LONGEST, MEDIAN = 300, 120  # lines of a module, and what their median stays under
-# Spelled with [.] and [/], so that this file does not accuse itself.
-LOCAL = r"[/]root/|[/]work/|[/]opt/(?:wheels|pypi)|[.]library/|[/]tmp/w/"
-HOSTS = r"pypi[.]org|pythonhosted[.]org|(?:deb|security)[.]debian[.]org|npmjs[.]org|download[.]pytorch[.]org"
-
-
-def modules(root: Path) -> dict[str, Path]:
-    """Dotted name -> file, of every module under sleepy/; a package is its __init__.py."""
-    found = {}
-    for path in sorted((root / "sleepy").rglob("*.py")):
-        parts = path.relative_to(root).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
-
-
-@functools.cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
-
-
-def option_files(root: Path) -> Iterator[tuple[str, Path]]:
-    """(group, file) of every YAML that is an option."""
-    for path in sorted((root / "conf").glob("*/**/*.yaml")):
-        group = path.relative_to(root / "conf").parts[0]
-        if group not in NO_OPTIONS:
-            yield group, path
-
-
-def target_of(path: Path) -> str:
-    """The class that a YAML names, itself or through an option of its folder that it builds on."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        return ""
-    bases = [path.with_name(f"{base}.yaml") for base in content.get("defaults", []) if isinstance(base, str)]
-    inherited = [target_of(base) for base in bases if base.exists() and base != path]
-    return str(content.get("_target_") or next(iter(inherited), ""))
-
-
-def states(path: Path) -> bool:
-    return "\n_target_:" in "\n" + path.read_text(encoding="utf-8")
-
-
-def class_of(root: Path, target: str) -> ast.ClassDef | None:
-    """The class that a target names, if it stands at the top level of a module of the tree."""
-    module, _, name = target.rpartition(".")
-    path = modules(root).get(module)
-    found = tree_of(path).body if path else []
-    return next((node for node in found if isinstance(node, ast.ClassDef) and node.name == name), None)
-
-
-def every_yaml_names_an_option(root: Path) -> list[str]:
-    """Rule 1, from the YAML's side."""
-    found = []
-    for group, path in option_files(root):
-        where, target = path.relative_to(root), target_of(path)
-        module = target.rpartition(".")[0]
-        if group not in GROUPS:
-            found.append(f"{where}: the group {group!r} is unknown, expected one of {', '.join(GROUPS)}")
-        elif not target.startswith("sleepy."):
-            found.append(f"{where}: found _target_ {target!r}, expected a class under sleepy.")
-        elif any(part.startswith("_") for part in target.split(".")):
-            found.append(f"{where}: {target} is plumbing (leading underscore), expected an option")
-        elif class_of(root, target) is None:
-            found.append(f"{where}: there is no class {target}")
-        elif group in SAME_NAME and states(path) and module != f"sleepy.{ROOMS[group]}.{path.stem}":
-            found.append(f"{where}: found module {module}, expected sleepy.{ROOMS[group]}.{path.stem}")
-    return found
-
-
-def every_option_has_a_yaml(root: Path) -> list[str]:
-    """Rule 1, from the module's side."""
-    named = {target_of(path).rpartition(".")[0] for _, path in option_files(root)}
-    found = []
-    for name in modules(root):
-        parts = name.split(".")
-        if len(parts) > 2 and parts[1] in ROOMS.values() and not any(part.startswith("_") for part in parts):
-            is_package = any(other.startswith(name + ".") for other in modules(root))
-            if name not in named and not is_package:
-                found.append(f"{name}: no YAML names it; write one, or give the module a leading underscore")
-    return found
-
-
-def imports_of(path: Path, name: str, known: dict[str, Path]) -> Iterator[tuple[str, int]]:
-    """(module, line) of everything under sleepy that a module imports, wherever in the file it does."""
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(tree_of(path)):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.name.split(".")[0] == "sleepy":
-                    yield alias.name, node.lineno
-        elif isinstance(node, ast.ImportFrom):
-            up = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*up, *([node.module] if node.module else [])])
-            if base.split(".")[0] == "sleepy":
-                for alias in node.names:
-                    below = f"{base}.{alias.name}"
-                    yield (below if below in known else base), node.lineno
-
-
-def rank_of(name: str) -> int | None:
-    """A module's place along the stages: 0 for the foundation, None when it has none."""
-    part = [*name.split("."), "sleepy"][1]
-    if part in FOUNDATION:
-        return 0
-    return ORDER.index(part) + 1 if part in ORDER else None
-
-
-def imports_point_one_way(root: Path) -> list[str]:
-    """Rule 3: along the stage order, and nothing imports the pipeline."""
-    known, found = modules(root), []
-    for name, path in known.items():
-        own = rank_of(name)
-        if own is None:
-            found.append(f"{name}: no place in the stage order; ORDER in {Path(__file__).name} lists the rooms")
-            continue
-        for imported, line in imports_of(path, name, known):
-            other = rank_of(imported)
-            if other is not None and (other > own or (imported.endswith(".pipeline") and imported != name)):
-                found.append(f"{name}:{line} imports {imported}, which comes later in the stage order")
-    return found
-
-
-def no_import_cycles(root: Path) -> list[str]:
-    """Rule 3: no cycles between modules, not even through an import inside a function."""
-    known = modules(root)
-    graph = {name: {to for to, _ in imports_of(path, name, known) if to != name} for name, path in known.items()}
-    found: list[str] = []
-    done: set[str] = set()
-
-    def visit(name: str, trail: tuple[str, ...]) -> None:
-        if name in trail:
-            found.append(" -> ".join((*trail[trail.index(name) :], name)))
-        elif name not in done:
-            for to in sorted(graph.get(name, ())):
-                visit(to, (*trail, name))
-            done.add(name)
-
-    for name in graph:
-        visit(name, ())
-    return found
-
-
-def importing_is_light(root: Path) -> list[str]:
-    """Rule 4: importing every module of sleepy loads none of the heavy libraries."""
-    return heavy_after(root, f"for name in {list(modules(root))!r}: importlib.import_module(name)")
-
-
-def heavy_after(root: Path, code: str) -> list[str]:
-    """What a fresh interpreter has loaded of HEAVY when `code` has run in `root`."""
-    loaded = f"[name for name in {HEAVY!r} if name in sys.modules]"
-    script = f"import importlib, json, runpy, sys\n{code}\nprint(json.dumps({loaded}))"
-    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=120)
-    if done.returncode:
-        return [done.stderr.strip().splitlines()[-1]]
-    loaded = json.loads(done.stdout.splitlines()[-1])
-    return [f"{name} is loaded; import it inside the function that needs it" for name in loaded]
-
-
-def modules_are_small(root: Path) -> list[str]:
-    """Rule 5. Package files (__init__.py) count for the longest, not for the median, which they would flatter."""
-    lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in modules(root).items()}
-    found = [f"{name}: {n} lines, expected at most {LONGEST}" for name, n in lines.items() if n > LONGEST]
-    middle = statistics.median([lines[n] for n, p in modules(root).items() if p.name != "__init__.py"])
-    return found + [f"the median module has {middle:g} lines, expected under {MEDIAN}"] * (middle >= MEDIAN)
-
-
-def class_variables(root: Path) -> set[str]:
-    """Names that some class of the tree declares as ClassVar: a child may give them another value without a type."""
-    nodes = [node for path in modules(root).values() for node in ast.walk(tree_of(path))]
-    declared = [n for n in nodes if isinstance(n, ast.AnnAssign) and ast.unparse(n.annotation).startswith("ClassVar")]
-    return {n.target.id for n in declared if isinstance(n.target, ast.Name)}
-
-
-def constructors_are_typed(root: Path) -> list[str]:
-    """Rule 6: options are frozen, keyword-only dataclasses of typed fields; no constructor takes **kwargs."""
-    found = []
-    for target in dict.fromkeys(target_of(path) for _, path in option_files(root)):
-        node = class_of(root, target)
-        if node is None:
-            continue  # the first check says so
-        decorators = [ast.unparse(d).rpartition("dataclasses.")[2] for d in node.decorator_list]
-        if "dataclass(frozen=True, kw_only=True)" not in decorators:
-            found.append(f"{target}: expected @dataclass(frozen=True, kw_only=True)")
-        assigned = {
-            t.id for item in node.body if isinstance(item, ast.Assign) for t in item.targets if type(t) is ast.Name
-        }
-        untyped = sorted(n for n in assigned - class_variables(root) if not (n.startswith("_") or n.isupper()))
-        found += [f"{target}.{name}: has no type, so it is no field" for name in untyped]
-    for name, path in modules(root).items():
-        for node in ast.walk(tree_of(path)):
-            if isinstance(node, ast.FunctionDef) and node.name == "__init__":
-                args = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs][1:]
-                found += [f"{name}:{node.lineno} __init__({a.arg}) has no type" for a in args if a.annotation is None]
-                if node.args.kwarg:
-                    found.append(f"{name}:{node.lineno} __init__ takes **{node.args.kwarg.arg}")
-    return found
-
-
-def nothing_local_is_named(root: Path) -> list[str]:
-    """No file that is or would be committed names a path of one machine, or a package registry's host."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=root, capture_output=True
-    )
-    if listed.returncode == 0:
-        paths = [root / name for name in listed.stdout.decode().split("\0") if name]
-    else:  # not a git checkout
-        paths = [path for path in root.rglob("*") if ".venv" not in path.parts]
-    found = []
-    for path in sorted(
-        path for path in paths if path.is_file() and path.suffix != ".jsonl"
-    ):  # koans name what they like
-        for number, line in enumerate(path.read_text(encoding="utf-8", errors="ignore").splitlines(), 1):
-            if match := re.search(f"{LOCAL}|{HOSTS}", line):
-                found.append(f"{path.relative_to(root)}:{number} names {match.group()}")
-    return found
-
-
-CHECKS = (
-    every_yaml_names_an_option, every_option_has_a_yaml, imports_point_one_way, no_import_cycles, importing_is_light,
-    modules_are_small, constructors_are_typed, nothing_local_is_named,
-)  # fmt: skip
+from tests.house import (
+    CHECKS,
+    ROOT,
+    constructors_are_typed,
+    every_option_has_a_yaml,
+    every_yaml_names_an_option,
+    heavy_after,
+    importing_is_light,
+    imports_point_one_way,
+    modules_are_small,
+    no_import_cycles,
+    nothing_local_is_named,
+)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -323,6 +90,7 @@ VIOLATIONS: list[tuple[Callable[[Path], list[str]], str, str, str]] = [
     (importing_is_light, SHARED, "import nowhere", "No module named 'nowhere'"),
     (modules_are_small, LATE, "x = 1\n" * 301, "expected at most 300"),
     (modules_are_small, "sleepy/algo/__init__.py", "x = 1\n" * 301, "expected at most 300"),
+    (modules_are_small, "tests/test_long.py", "x = 1\n" * 301, "tests/test_long.py: 302 lines"),
     (constructors_are_typed, NAIVE, "class Naive: ...", "expected @dataclass"),
     (constructors_are_typed, NAIVE, OPTION.format(room="algo", name="Naive") + "    rate = 3", "rate: has no type"),
     (constructors_are_typed, LATE, INIT.format("x"), "__init__(x) has no type"),

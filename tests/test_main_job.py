@@ -13,27 +13,9 @@ from typing import Any
 
 import pytest
 
-from sleepy.episodes._store import open_episodes
-
-ROOT = Path(__file__).parent.parent
-SMALL = ["experiment=smoke", "train.checkpoint_every=1"]
+from tests.jobs import ROOT, SMALL, runs, sleepy
 
 pytestmark = pytest.mark.slow
-
-
-def sleepy(folder: Path, *words: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-    """`python run.py words` in `folder`."""
-    argv = [sys.executable, str(ROOT / "run.py"), *words]
-    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=timeout)
-
-
-def runs(folder: Path) -> list[Any]:
-    """The runs of the folder's store, oldest first."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    (experiment,) = client.search_experiments(filter_string="name = 'sleepy'")
-    return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
 
 
 def verdicts(run: Any) -> list[tuple[str, str]]:
@@ -187,89 +169,6 @@ def test_a_stream_measures_every_task_after_every_step(tmp_path: Path) -> None:
     kept = [(step / "adapter" / "memory" / "buffer.jsonl").read_text().count("\n") for step in (first, second)]
     assert kept == [1, 2]  # a line a task: the second step knew the first
     assert {json.loads(line)["pattern"] for line in (first / "mix.jsonl").read_text().splitlines()} == {steps[0]}
-
-
-CYCLES = [
-    "experiment=sleep_cycle",
-    "cycles=2",
-    "model=smollm2-135m",
-    "tasks=koans_mini",
-    "tasks.per_level=1",
-    "tasks.families=[type_mismatch]",
-    "train.batch_size=2",
-    "train.steps=1",
-    "stream.gate_koans=2",
-    "data.probe=2",
-    "data.examples=2",
-]
-
-
-@pytest.fixture(scope="module")
-def cycles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two days and nights, unbroken."""
-    folder = tmp_path_factory.mktemp("cycles")
-    done = sleepy(folder, *CYCLES, timeout=900)
-    assert done.returncode == 0, done.stderr
-    assert "cycle-1 promoted" in done.stderr and "gated on" in done.stdout
-    return folder
-
-
-def test_cycles_are_gated_on_other_koans_and_go_on_from_what_was_kept(cycles: Path) -> None:
-    from mlflow import MlflowClient
-
-    (run,) = runs(cycles)
-    client = MlflowClient(f"sqlite:///{cycles / 'mlflow.db'}")
-    figures = {
-        n: client.get_metric_history(run.info.run_id, f"cycle/{n}") for n in ("promoted", "gated_on", "pass_rate")
-    }
-    assert all([m.step for m in history] == [1, 2] for history in figures.values())
-    rates = client.get_metric_history(run.info.run_id, "train/lr")
-    assert [m.step for m in rates] == [1, 2] and rates[1].value == pytest.approx(0.9 * rates[0].value)
-    (first,) = cycles.glob("outputs/*/*/cycle-1/mix.jsonl")
-    second = first.parent.parent / "cycle-2" / "mix.jsonl"
-    assert first.read_text() != second.read_text()
-    assert (first.parent.parent / "cycles.png").is_file()
-    version = client.get_model_version_by_alias("sleepy-smollm2-135m", "promoted")
-    assert (Path(version.source.removeprefix("file://")) / "adapter_config.json").is_file()
-
-
-def test_every_attempt_of_a_run_is_an_episode(cycles: Path) -> None:
-    with open_episodes(cycles / "episodes.db", create=False) as store:
-        episodes = list(store.episodes())
-    (run,) = runs(cycles)
-    assert {e.run for e in episodes} == {run.info.run_id} and {e.verdict for e in episodes} <= {
-        "compile",
-        "test",
-        "passed",
-    }
-    assert (
-        len({e.adapter for e in episodes}) == 3
-    )  # the base, and two nights' adapters; the export has its in the weights
-    assert any(e.diff for e in episodes)
-
-
-def test_cycles_killed_at_night_and_in_the_evaluation_end_with_the_same_adapter(cycles: Path, tmp_path: Path) -> None:
-    def killed_when(word: str) -> None:
-        """Start the run, and kill it when `word` stands in what it says."""
-        with (tmp_path / "said").open("w") as said:
-            argv = [sys.executable, str(ROOT / "run.py"), *CYCLES, f"cache={tmp_path / 'cache'}"]
-            child = subprocess.Popen(argv, cwd=tmp_path, stdout=said, stderr=said, start_new_session=True)
-            deadline = time.monotonic() + 600
-            while child.poll() is None and word not in (tmp_path / "said").read_text() and time.monotonic() < deadline:
-                time.sleep(0.05)
-            os.killpg(child.pid, signal.SIGKILL)
-        assert child.wait() == -signal.SIGKILL, (tmp_path / "said").read_text()
-
-    models = Path(os.environ.get("SLEEPY_CACHE", "~/.cache/sleepy")).expanduser() / "models"
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "models").symlink_to(models)  # what was measured is its own
-    killed_when("train ")  # the night: the bar of the training is there
-    killed_when("cycle-2 ")  # what the gate said of the second night; its evaluation follows
-    done = sleepy(tmp_path, *CYCLES, f"cache={tmp_path / 'cache'}", timeout=900)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("going on after step 1 ") == 2  # no night is learned twice
-    digests = [runs(folder)[-1].data.tags["adapter.digest"] for folder in (cycles, tmp_path)]
-    assert digests[0] == digests[1] and len(runs(tmp_path)) == 3
 
 
 @pytest.mark.timeout(1200)

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.jobs import ROOT, runs, sleepy
 from tests.merge.made import random_adapter, tiny_base
-from tests.test_main_job import ROOT, runs, sleepy
 
 pytestmark = pytest.mark.slow
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sandbox:
+class Sandbox(ABC):
     """Limits shared by all sandboxes.
 
     compile_cpu_seconds: CPU time of rustc for one program, in seconds (1 to 600).
@@ -61,6 +62,7 @@ class Sandbox:
     file_mb: int = ranged(64, at_least=1)
     output_kb: int = ranged(256, at_least=16)
 
+    @abstractmethod
     def command(
         self,
         argv: list[str],
@@ -71,13 +73,11 @@ class Sandbox:
         readable: Path | None = None,
     ) -> list[str]:
         """`argv` wrapped so that it runs isolated: `writable` is a folder it may write, seen as /out; `program` is the
-        one file it may execute but not read, seen as /program; `readable` is a folder that it sees where it is. Each
-        sandbox overrides this."""
-        raise NotImplementedError
+        one file it may execute but not read, seen as /program; `readable` is a folder that it sees where it is."""
 
+    @abstractmethod
     def environment(self) -> dict[str, str]:
         """Environment of everything that runs inside."""
-        raise NotImplementedError
 
     def start(self, argv: list[str], output_bytes: int, stdin: bytes, wall_seconds: float) -> Finished:
         """Run what `command` gave. Raises SandboxError when the sandbox does not start, and for a full disk."""

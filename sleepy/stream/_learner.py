@@ -151,13 +151,15 @@ class Learner:
         judge = judge or self.checker
         engine, repair = self.options["engine"], self.options["repair"]
         repair = repair if adapter else repair.alone()
-        merges = adapter and self.options["evaluate"].merges(len(tasks), self.base, adapter, engine)
-        served = self.served([adapter] if adapter and not merges else [])
-        ready: AbstractContextManager[Served] = nullcontext(served)
-        if adapter and merges:
+        ready: AbstractContextManager[Served]
+        if adapter and self.options["evaluate"].merges(len(tasks), self.base, adapter, engine):
             merge, export = self.options["merge"], self.options["export"]
-            served = replace(served, digest=digest_of([self.base.digest, adapter.digest, export.quantization]))
+            digest = digest_of([self.base.digest, adapter.digest, export.quantization])
+            served = replace(self.served([]), digest=digest)
             ready = merged(served, adapter, self.base, merge, export, self.folder)
+        else:
+            served = self.served([adapter] if adapter else [])
+            ready = nullcontext(served)
         name = served.adapters[0].name if served.adapters else ""
         digests = {name: adapter.digest} if adapter else {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,7 +15,7 @@ from sleepy.track._tracker import Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stream:
+class Stream(ABC):
     """An option of the group `stream`."""
 
     learns: ClassVar[bool] = True  # whether it trains adapters; else it has them from elsewhere
@@ -28,9 +29,9 @@ class Stream:
         """The part of the task set that the stream is measured on. Raises DataError when it has none."""
         return tasks
 
+    @abstractmethod
     def run(self, learner: Learner) -> Learned:
         """Learn everything."""
-        raise NotImplementedError
 
 
 def check_several(chosen: Mapping[str, Any], count: int) -> None:

@@ -44,14 +44,15 @@ class SweepCallback(Callback):
 def _end(tracker: Tracker, key: str) -> None:
     """Show what the jobs measured, side by side, and end the parent run."""
     from sleepy.track._jobs import sweep_table
-    from sleepy.track._run import Run
 
-    jobs = [job for run_id, folder in tracker.jobs(key) if (job := _scores(run_id, folder))]
-    if jobs:
-        table = sweep_table(jobs)
-        print(f"\n{table}")
-        Run(tracker._store, tracker.parent(key, "")).text(table, "report/sweep.md")
-    tracker.close_parent(key)
+    pages = {}
+    try:
+        jobs = [job for run_id, folder in tracker.jobs(key) if (job := _scores(run_id, folder))]
+        if jobs:
+            pages["report/sweep.md"] = sweep_table(jobs)
+            print(f"\n{pages['report/sweep.md']}")
+    finally:
+        tracker.close_parent(key, pages)
 
 
 def _scores(run_id: str, folder: Path) -> JobScores | None:

@@ -75,11 +75,14 @@ class Tracker:
                 Run(self._store, found.info.run_id).tags(this_process())
             return found.info.run_id
 
-    def close_parent(self, sweep_key: str) -> None:
-        """End a sweep's run: FINISHED when it has children and all of them finished, else FAILED."""
+    def close_parent(self, sweep_key: str, pages: Mapping[str, str] | None = None) -> None:
+        """End a sweep's run: FINISHED when it has children and all of them finished, else FAILED. `pages` are texts to
+        keep with it, by the artifact's name."""
         with self._store.locked():
             found = self._sweep(sweep_key)
             if found is not None:
+                for name, text in (pages or {}).items():
+                    Run(self._store, found.info.run_id).text(text, name)
                 self._end_parent(found)
                 self._not_killed(found)
 

@@ -1,10 +1,32 @@
-"""What the tests of episodes share: one of them."""
+"""What the tests of episodes share: one of them, a file of them."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from sleepy.episodes._store import Episode
+from sleepy.episodes._store import Episode, open_episodes
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PRELUDE = """
+import os, sys
+from dataclasses import replace
+from pathlib import Path
+from sleepy.episodes._store import Episode, now, open_episodes
+from sleepy.errors import DataError
+path = Path(sys.argv[1])
+episode = {episode!r}
+"""
+
+
+def python(code: str, path: Path, episode: Episode) -> subprocess.Popen[str]:
+    """A process of its own that runs `code` on the store in `path`."""
+    words = [sys.executable, "-c", PRELUDE.format(episode=episode) + code, str(path)]
+    return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture
@@ -28,3 +50,16 @@ def episode() -> Episode:
         milliseconds=1234,
         time="2026-03-01T12:00:00.000001+00:00",
     )
+
+
+def all_of(path: Path) -> list[Episode]:
+    with open_episodes(path, create=False) as store:
+        return list(store.episodes())
+
+
+@pytest.fixture
+def filled(tmp_path: Path, episode: Episode) -> Path:
+    """A file of 200 episodes."""
+    with open_episodes(tmp_path / "e.db") as store:
+        store.write_all(replace(episode, attempt=i) for i in range(200))
+    return tmp_path / "e.db"

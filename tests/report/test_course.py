@@ -16,7 +16,7 @@ from sleepy.artifacts import Course, Result, Scores
 from sleepy.evaluate._continual import continual
 from sleepy.report import _course
 from sleepy.report.full import Full
-from tests.report.test_report import printed, summary
+from tests.report.made import printed, summary
 
 
 def course(tasks: dict[str, list[str]]) -> Course:

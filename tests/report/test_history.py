@@ -11,7 +11,7 @@ from sleepy.artifacts import Result, Scores, Verdict
 from sleepy.report._history import HEAD, curve, lines
 from sleepy.report.full import Full
 from sleepy.stream._learned import Cycle, History
-from tests.report.test_report import printed, summary
+from tests.report.made import printed, summary
 
 
 def scores(passed: int, total: int = 10) -> Scores:
