@@ -32,11 +32,19 @@ CYCLES = [
 ]
 
 
+def own_cache(folder: Path) -> str:
+    """A cache for one run alone: what an earlier one measured would not be asked again. The models are shared."""
+    models = Path(os.environ.get("SLEEPY_CACHE", "~/.cache/sleepy")).expanduser() / "models"
+    (folder / "cache").mkdir()
+    (folder / "cache" / "models").symlink_to(models)
+    return f"cache={folder / 'cache'}"
+
+
 @pytest.fixture(scope="module")
 def cycles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two days and nights, unbroken."""
     folder = tmp_path_factory.mktemp("cycles")
-    done = sleepy(folder, *CYCLES, timeout=900)
+    done = sleepy(folder, *CYCLES, own_cache(folder), timeout=900)
     assert done.returncode == 0, done.stderr
     assert "cycle-1 promoted" in done.stderr and "gated on" in done.stdout
     return folder
@@ -70,17 +78,18 @@ def test_every_attempt_of_a_run_is_an_episode(cycles: Path) -> None:
         "test",
         "passed",
     }
-    assert (
-        len({e.adapter for e in episodes}) == 3
-    )  # the base, and two nights' adapters; the export has its in the weights
+    # The base, and two nights' adapters; the export has its in the weights.
+    assert len({e.adapter for e in episodes}) == 3
     assert any(e.diff for e in episodes)
 
 
 def test_cycles_killed_at_night_and_in_the_evaluation_end_with_the_same_adapter(cycles: Path, tmp_path: Path) -> None:
+    cache = own_cache(tmp_path)
+
     def killed_when(word: str) -> None:
         """Start the run, and kill it when `word` stands in what it says."""
         with (tmp_path / "said").open("w") as said:
-            argv = [sys.executable, str(ROOT / "run.py"), *CYCLES, f"cache={tmp_path / 'cache'}"]
+            argv = [sys.executable, str(ROOT / "run.py"), *CYCLES, cache]
             child = subprocess.Popen(argv, cwd=tmp_path, stdout=said, stderr=said, start_new_session=True)
             deadline = time.monotonic() + 600
             while child.poll() is None and word not in (tmp_path / "said").read_text() and time.monotonic() < deadline:
@@ -88,12 +97,9 @@ def test_cycles_killed_at_night_and_in_the_evaluation_end_with_the_same_adapter(
             os.killpg(child.pid, signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL, (tmp_path / "said").read_text()
 
-    models = Path(os.environ.get("SLEEPY_CACHE", "~/.cache/sleepy")).expanduser() / "models"
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "models").symlink_to(models)  # what was measured is its own
     killed_when("train ")  # the night: the bar of the training is there
     killed_when("cycle-2 ")  # what the gate said of the second night; its evaluation follows
-    done = sleepy(tmp_path, *CYCLES, f"cache={tmp_path / 'cache'}", timeout=900)
+    done = sleepy(tmp_path, *CYCLES, cache, timeout=900)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("going on after step 1 ") == 2  # no night is learned twice
     digests = [runs(folder)[-1].data.tags["adapter.digest"] for folder in (cycles, tmp_path)]
