@@ -64,7 +64,10 @@ def test_each_pattern_is_a_child_and_a_killed_run_goes_on(trained: tuple[Path, A
     assert "going on after step 2 " in said and said.count("going on after step") == 2
     digests = [c.data.tags["adapter.digest"] for c in found]
     assert digests[0] == done.data.tags["adapter.digest"] != digests[1]
+    base = json.loads((artifacts(whole) / "scores" / "baseline.json").read_text())["results"]
     for child in found:
+        own = [r["passed"] for r in base if r["pattern"] == child.info.run_name]
+        assert own and child.data.metrics["own/baseline"] == sum(own) / len(own)
         assert child.data.params["lora.r"] == "2" and child.data.metrics["own/koans"] >= 1
         assert {"train/loss", "own/pass_rate", "own/baseline"} <= child.data.metrics.keys()
         assert (artifacts(child) / "adapter" / "adapter_model.safetensors").is_file()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sleepy.algo._device import release_base
 from sleepy.algo._trainer import Past
-from sleepy.artifacts import Adapter, Mix, TaskSet
+from sleepy.artifacts import Adapter, Mix, Result, TaskSet
 from sleepy.errors import DataError, NothingToLearn
 from sleepy.progress import say
 from sleepy.schema import ranged
@@ -47,6 +47,7 @@ class Each(Stream):
         adapters: dict[str, Adapter] = {}
         mixes: dict[str, Mix] = {}
         rows = []
+        before = learner.measure(learner.exam, stage="baseline").results if self.measure else ()
         names = self._names(learner.pairs, learner.root.seed)
         for i, name in enumerate(names):
             pairs = TaskSet(name, learner.pairs.version, tuple(t for t in learner.pairs if t.pattern == name))
@@ -65,7 +66,7 @@ class Each(Stream):
                 child.params({"seed": learner.root.seed})
                 adapters[name] = adapter = own.learn(mixes[name], past)
                 child.tags({"adapter.digest": adapter.digest})
-                figures = self._own_koans(own, name, adapter)
+                figures = _own_koans(own, name, adapter, before) if self.measure else {}
                 child.metrics(figures)
             row = {"pattern": name, "pairs": len(pairs), "loss": adapter.losses[-1], "digest": adapter.digest}
             rows.append({**row, **figures, "run": child.id})
@@ -79,17 +80,19 @@ class Each(Stream):
         learner.tracked.table(rows, "adapters")
         return Learned(adapters=learner.together(adapters))
 
-    def _own_koans(self, learner: Learner, name: str, adapter: Adapter) -> dict[str, float]:
-        exam = learner.exam
-        koans = TaskSet(f"{exam.name}[{name}]", exam.version, tuple(t for t in exam if t.pattern == name))
-        if not (self.measure and koans):
-            return {}
-        scores = {"own/baseline": learner.measure(koans), "own/pass_rate": learner.measure(koans, adapter)}
-        return {"own/koans": len(koans), **{figure: found.pass_rate for figure, found in scores.items()}}
-
     def _names(self, pairs: TaskSet, seed: int) -> list[str]:
         known = sorted({t.pattern for t in pairs})
         if wrong := [name for name in self.patterns if name not in known]:
             raise DataError(f"stream.patterns: found {', '.join(wrong)}, expected some of {', '.join(known)}")
         names = sorted(set(self.patterns)) or known
         return sorted(random.Random(seed).sample(names, self.limit)) if 0 < self.limit < len(names) else names
+
+
+def _own_koans(learner: Learner, name: str, adapter: Adapter, before: Sequence[Result]) -> dict[str, float]:
+    """How the adapter does on the exam's koans of its pattern, beside the base model; nothing where there are none."""
+    exam, base = learner.exam, [r.passed for r in before if r.pattern == name]
+    if not base:
+        return {}
+    koans = TaskSet(f"{exam.name}[{name}]", exam.version, tuple(t for t in exam if t.pattern == name))
+    rate = learner.measure(koans, adapter).pass_rate
+    return {"own/koans": len(base), "own/baseline": sum(base) / len(base), "own/pass_rate": rate}

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sleepy.algo._batches import Batch
 from sleepy.algo._share_lora import read_lora
 from sleepy.algo._trainer import Past, Trainer
 from sleepy.algo.osf import Osf
@@ -117,25 +115,6 @@ def test_the_lora_computes_what_the_trained_model_does(
     torch.testing.assert_close(found, logits[step], rtol=1e-4, atol=1e-3)
     assert float((found - plain).abs().max()) > 0.1
     assert float((logits[1] - logits[0]).abs().max()) > 0.1
-
-
-class Cut(Osf):
-    """Ends like kill -9 in its third step."""
-
-    def gradient(self, trainer: Trainer, batches: Sequence[Batch]) -> float:
-        if trainer.step == 2:
-            raise KeyboardInterrupt
-        return super().gradient(trainer, batches)
-
-
-def test_it_repeats_and_resumes_in_a_stream(
-    shallow: BaseModel, tmp_path: Path, first: Adapter, second: Adapter
-) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        fit(shallow, tmp_path, Cut(rank=3), after(first))
-    assert not (tmp_path / "adapter").exists()
-    again = fit(shallow, tmp_path, Osf(rank=3), after(first))
-    assert again.digest == second.digest and again.losses == second.losses
 
 
 def test_bf16_keeps_an_earlier_adapter_too_small_for_it(shallow: BaseModel, tmp_path: Path, first: Adapter) -> None:

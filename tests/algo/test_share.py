@@ -118,24 +118,6 @@ def test_phase_2_moves_all_that_trains_and_nothing_else(
             assert (basis.T @ basis - torch.eye(basis.shape[1])).abs().max() < 1e-5
 
 
-def test_same_seed_same_digest_and_a_resumed_run_ends_alike(
-    shallow: BaseModel, past: Past, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    class Cut(Share):
-        def after_step(self, trainer: Trainer) -> None:
-            if trainer.step == 1:
-                raise KeyboardInterrupt  # after the checkpoint of the first step
-
-    unbroken = fit(shallow, tmp_path / "a", Share(**FULL), past, steps=3)
-    with pytest.raises(KeyboardInterrupt):
-        fit(shallow, tmp_path / "b", Cut(**FULL), past, steps=3)
-    resumed = fit(shallow, tmp_path / "b", Share(**FULL), past, steps=3)
-    assert "going on after step 1" in capsys.readouterr().err
-    assert resumed.digest == unbroken.digest and resumed.losses == unbroken.losses
-    memories = [(a.folder / "memory/share.safetensors").read_bytes() for a in (resumed, unbroken)]
-    assert memories[0] == memories[1]
-
-
 def test_the_adapter_of_phase_2_is_what_peft_computes(shallow: BaseModel, past: Past, tmp_path: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
