@@ -44,7 +44,8 @@ class Stages:
 
 
 def hush() -> None:
-    """Silence what transformers and gguf print of themselves into our bars, PEFT's use of an old name included."""
+    """Silence what libraries print of themselves into our bars: PEFT's use of an old name, and the kernels that
+    bitsandbytes would rather have, included."""
     import logging
     import warnings
 
@@ -53,6 +54,7 @@ def hush() -> None:
     theirs.disable_progress_bar()
     warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
     logging.getLogger("gguf").setLevel(logging.WARNING)
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 def say(text: str) -> None:
