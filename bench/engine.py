@@ -2,6 +2,7 @@
 
     python bench/engine.py                       koans_mini, Qwen2.5-Coder-0.5B
     python bench/engine.py qwen2.5-coder-1.5b long 12
+    python bench/engine.py qwen2.5-coder-0.5b koans 100
 
 The bound is (prompt tokens that no earlier prompt shares + answer tokens) / prompt speed: every token once, all at the
 speed of a batch. The plain loop is `create_completion`, greedy, prompt after prompt; llama-cpp-python keeps what a
@@ -37,7 +38,7 @@ def chosen(
     """The model, the tasks, their prompts with short and with full messages, all options, and the model's files."""
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        opts = options(compose("config", [f"model={model}"]))
+        opts = options(compose("config", [f"model={model}", *([] if which == "long" else [f"tasks={which}"])]))
     cache = Path(opts["root"].cache).expanduser()
     base = opts["model"].fetch(cache)
     long = [t for t in every_koan() if len(t.broken.splitlines()) in LONG]
