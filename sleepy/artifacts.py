@@ -114,6 +114,11 @@ class Check:
     def codes(self) -> tuple[str, ...]:
         return tuple(d.code for d in self.diagnostics)
 
+    @property
+    def by_load(self) -> bool:
+        """Whether it may be the machine's load that spoke, and not the program."""
+        return not self.passed and ("wall clock" in self.detail or "signal 9" in self.detail)
+
 
 @dataclass(frozen=True)
 class BaseModel:
@@ -214,7 +219,8 @@ class Completion:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try of a model at one task. `signature` names the kind of error its program gives ("" when it compiles)."""
+    """One try of a model at one task. `signature` names the kind of error its program gives ("" when it compiles);
+    `by_load` as of its Check."""
 
     text: str
     program: str
@@ -224,6 +230,7 @@ class Attempt:
     completion_tokens: int
     seconds: float
     signature: str = ""
+    by_load: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from sleepy.schema import CONF, GROUPS, options
 
 # what people type, and what it means
 _MEANT = {"+experiment=": "experiment=", "cycles=": "stream.cycles="}
+_DEBUG = {f"debug={word}" for word in ("true", "yes", "on", "1")}  # the config may be what is wrong
 _SHORT = re.compile("^(?:" + "|".join(map(re.escape, _MEANT)) + ")")
 
 
@@ -101,7 +102,7 @@ def _unexpected(error: BaseException) -> None:
 
 
 def _end(message: str, code: int) -> None:
-    if "debug=true" in sys.argv:
+    if _DEBUG & {word.lower() for word in sys.argv}:
         traceback.print_exc()
     print(f"error: {message}" if code == 1 else message, file=sys.stderr)
     raise SystemExit(code)

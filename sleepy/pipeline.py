@@ -194,7 +194,7 @@ class Job:
     def export(self) -> None:
         """Files to take away, and the proof that they say what the merged weights say."""
         with self.stages.stage("export", unit="model"):
-            prompts = [e.prompt for e in self.learner.examples(self.tasks.tasks[:2])]
+            prompts = [e.prompt for e in self.learner.examples(self.tasks.tasks)]
             self.exported = self.chosen["export"].export(
                 self.merged,
                 self.base,
@@ -222,7 +222,8 @@ class Job:
         if self.adapter and self.chosen["evaluate"].adapter == "hot":
             self.after = self.learner.measure(self.tasks, self.adapter)
         else:
-            self.after = self.learner.measure_export(served, route, self.adapters if self.hot else {})
+            inside = {"": self.adapter} if self.adapter else {}  # in the weights
+            self.after = self.learner.measure_export(served, route, self.adapters if self.hot else inside)
         self.chosen["merge"].clean(self.merged, self.base)
         _log.scores(self.tracked, self.folder, self.after, "eval")
 

@@ -71,7 +71,7 @@ class Root:
     cache: folder of models, verdicts and baselines.
     checkpoints: folder of the checkpoints from which a killed run goes on.
     episodes: file that every attempt of a model is recorded in (SQLite).
-    debug: show tracebacks.
+    debug: show tracebacks (on the command line alone).
     file: what stages=[repair] repairs: a Rust file, or the folder of a cargo project.
     write: put the repair in the file's place.
     edition: of a single file, "2018", "2021" or "2024"; a project says its own.

@@ -78,8 +78,8 @@ def test_every_attempt_of_a_run_is_an_episode(cycles: Path) -> None:
         "test",
         "passed",
     }
-    # The base, and two nights' adapters; the export has its in the weights.
-    assert len({e.adapter for e in episodes}) == 3
+    assert len({e.adapter for e in episodes}) == 3  # none, and two nights', one of them in the exported weights too
+    assert {e.adapter for e in episodes if e.model == episodes[-1].model} == {run.data.tags["adapter.digest"]}
     assert any(e.diff for e in episodes)
 
 

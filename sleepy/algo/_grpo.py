@@ -168,6 +168,7 @@ def grpo_trainer(
     arguments = GRPOConfig(
         output_dir=str(place),
         num_generations=group,
+        loss_type="grpo",  # each answer's mean over its tokens, as in the paper; TRL's own default is DAPO's
         per_device_train_batch_size=train.batch_size,
         gradient_accumulation_steps=train.grad_accum,
         max_grad_norm=train.max_grad_norm,

@@ -94,6 +94,10 @@ class Algorithm:
         """Raises ConfigError for what this machine cannot do, before anything is fetched."""
         check_machine(train, device)
 
+    def reads(self) -> list[str]:
+        """Digests of the files that the options name and that the result depends on."""
+        return []
+
     def material(
         self, examples: Sequence[Example], past: Past, tools: Tools | None, seed: int, place: Path
     ) -> Sequence[Example]:

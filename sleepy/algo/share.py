@@ -15,7 +15,7 @@ from sleepy.algo._checkpoint import digest_of_tensors
 from sleepy.algo._loop import Algorithm
 from sleepy.algo._share import Rule, Shared, build
 from sleepy.algo._trainer import MEMORY, Past, Trainer
-from sleepy.artifacts import Adapter, BaseModel
+from sleepy.artifacts import Adapter, BaseModel, digest_of_file
 from sleepy.lora.default import Lora
 from sleepy.progress import say
 from sleepy.schema import ranged
@@ -49,6 +49,11 @@ class Share(Algorithm):
         """What the fields' own bounds cannot say."""
         empty = [place for place in self.adapters if not files.find_adapters([place])]
         return [f"adapters: found no PEFT adapter in {place}, expected a folder with adapters" for place in empty]
+
+    def reads(self) -> list[str]:
+        """See Algorithm.reads: of the adapters that the basis is made from."""
+        folders = files.find_adapters(self.adapters).values() if self.adapters else []
+        return [digest_of_file(path) for folder in folders for path in sorted(folder.glob("adapter_*"))]
 
     def adapt(self, model: Any, lora: Lora, past: Past) -> Any:
         """Phase 2's layers, or an ordinary LoRA where there is no basis yet."""

@@ -19,16 +19,18 @@ def load_pairs(folder: Path = FOLDER) -> TaskSet:
 
 
 def sample(pairs: TaskSet, size: int, seed: int) -> TaskSet:
-    """`size` pairs spread evenly over the patterns, the same for the same seed; all when there are no more."""
+    """`size` pairs spread evenly over the patterns, the same for the same seed; all when there are no more. Where there
+    are more patterns than `size`, the seed draws which."""
     groups: dict[str, list[Task]] = defaultdict(list)
     for task in pairs:
         groups[task.pattern].append(task)
-    rng = random.Random(seed)
-    for name in sorted(groups):
+    rng, names = random.Random(seed), sorted(groups)
+    for name in names:
         rng.shuffle(groups[name])
+    rng.shuffle(names)
     drawn: list[Task] = []
     for turn in range(max(map(len, groups.values()))):
-        drawn += [groups[name][turn] for name in sorted(groups) if turn < len(groups[name])]
+        drawn += [groups[name][turn] for name in names if turn < len(groups[name])]
     return TaskSet(f"{pairs.name}[{size}]", pairs.version, _in_order(pairs, drawn[:size]))
 
 

@@ -121,9 +121,9 @@ class TransformersSession:
             self._model.device
         )
         given = inputs["input_ids"].shape[1]
-        how: dict[str, Any] = {"do_sample": False}
+        how: dict[str, Any] = {"do_sample": False, "repetition_penalty": 1.0}  # a fix repeats the program
         if prompt.temperature:  # the whole vocabulary, whatever the model's own generation_config says
-            how = {"do_sample": True, "temperature": prompt.temperature, "top_k": 0, "top_p": 1.0}
+            how |= {"do_sample": True, "temperature": prompt.temperature, "top_k": 0, "top_p": 1.0}
         devices = [self._model.device] if self._model.device.type == "cuda" else []
         with torch.inference_mode(), torch.random.fork_rng(devices):
             torch.manual_seed(prompt.seed)

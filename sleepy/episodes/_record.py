@@ -44,10 +44,10 @@ def recorder(store: EpisodeStore, run: str, model: str, adapters: Mapping[str, s
     return record
 
 
-def diff(broken: str, program: str) -> str:
-    """The unified diff as `git apply` takes it, "" when nothing changed."""
+def diff(broken: str, program: str, name: str = "program.rs") -> str:
+    """The unified diff of the file `name` as `git apply` takes it, "" when nothing changed."""
     before, after = broken.split("\n"), program.split("\n")  # not splitlines: to rustc a form feed ends no line
-    lines = list(difflib.unified_diff(_ended(before), _ended(after), "a/program.rs", "b/program.rs"))
+    lines = list(difflib.unified_diff(_ended(before), _ended(after), f"a/{name}", f"b/{name}"))
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 

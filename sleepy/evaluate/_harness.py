@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -54,7 +55,8 @@ class _Case:
         seen = Check("passed", "compiles") if check.compiles else check
         self.tries[number] = Try(number, self.prompts[number], completion.text, program, seen)
         tokens = (completion.prompt_tokens, completion.completion_tokens, completion.seconds)
-        attempt = Attempt(completion.text, program, check.stage, check.codes, *tokens, signature_of(check))
+        found = (check.stage, check.codes, *tokens, signature_of(check), check.by_load)
+        attempt = Attempt(completion.text, program, *found)
         self.attempts[number] = attempt
         if record is not None:
             record(self.task, number, self.prompts[number], attempt, self.before, check)
@@ -116,20 +118,22 @@ def cached(
     checker: Judge,
     measure: Callable[[], Scores],
 ) -> tuple[Scores, bool]:
-    """Scores from `folder` by everything that determines them, or from `measure()`; and whether they were there."""
+    """Scores from `folder` by everything that determines them, or from `measure()`; and whether they were there. Scores
+    that hang on the machine's load are not kept."""
     key = digest_of([_VERSION, served.digest, tasks.digest, engine.identity(), repair.identity(), checker.identity])
     path = folder / f"{key}.json"
     if path.is_file():
         return read_scores(path), True
     scores = measure()
-    write_scores(path, scores)
+    if not any(attempt.by_load for result in scores.results for attempt in result.attempts):
+        write_scores(path, scores)
     return scores, False
 
 
 def write_scores(path: Path, scores: Scores) -> None:
     """Scores as JSON; the file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     partial.write_text(json.dumps(asdict(scores), ensure_ascii=False, indent=1), encoding="utf-8")
     partial.replace(path)
 

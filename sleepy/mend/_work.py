@@ -30,7 +30,7 @@ class Change:
 
     def diff(self) -> str:
         """The change as `git apply` and `patch -p1` take it."""
-        return diff(self.before, self.after).replace("program.rs", self.name)
+        return diff(self.before, self.after, self.name)
 
     def write(self) -> None:
         """Put the repair in the file's place, with its permissions and its ends of lines. Raises DataError when the
@@ -73,7 +73,7 @@ def _project(place: Path, project: CargoProject, solve: Solve) -> Iterator[Chang
         say(f"{name}: {_count(errors[name])}")
         copy, broken = project.root / name, _text(place / name)
         copy.write_text(broken, encoding="utf-8")
-        program = solve(_task(name, broken, ""), CargoChecker(project, name, errors))
+        program = solve(_task(name, broken, project.edition(name)), CargoChecker(project, name, errors))
         if program:
             copy.write_text(program, encoding="utf-8")
             yield Change(place / name, name, broken, program)

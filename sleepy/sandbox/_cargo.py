@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Any
 
 from sleepy.artifacts import Check, Diagnostic, ToCheck, digest_of, digest_of_file
 from sleepy.errors import DataError, SandboxError
-from sleepy.sandbox._rustc import diagnostic, errors, json_lines, toolchain
-from sleepy.sandbox._sandbox import Limits, Sandbox
+from sleepy.sandbox._rustc import diagnostic, errors, json_lines, toolchain, used
+from sleepy.sandbox._sandbox import Limits, Sandbox, check_machine
 
 _LEFT_OUT = shutil.ignore_patterns("target", ".git", "node_modules")
 
@@ -37,8 +38,8 @@ class CargoProject:
         found: dict[str, list[Diagnostic]] = {}
         for record in self._messages():
             spans = [s for s in record["spans"] if s["is_primary"]] or record["spans"]
-            name = spans[0]["file_name"] if spans else ""
-            if name.startswith("/") or not (self.root / name).is_file():
+            name = used(spans[0], self._has)["file_name"] if spans else ""
+            if not self._has(name):
                 raise DataError(
                     f"cargo check: found an error outside of the project's own files:\n{record['rendered']}\n"
                     "Mend it by hand first"
@@ -47,6 +48,16 @@ class CargoProject:
             if item not in found.setdefault(name, []):  # a library and its tests report the same
                 found[name].append(item)
         return {name: tuple(items) for name, items in found.items()}
+
+    def edition(self, name: str) -> str:
+        """The edition of the package that a file belongs to, as its Cargo.toml or the workspace's has it."""
+        folder = next(f for f in (self.root / name).parents if (f / "Cargo.toml").is_file())
+        said, whole = (tomllib.loads((f / "Cargo.toml").read_text("utf-8")) for f in (folder, self.root))
+        edition = said.get("package", {}).get("edition", "2015")
+        return str(edition if isinstance(edition, str) else whole["workspace"]["package"]["edition"])
+
+    def _has(self, name: str) -> bool:
+        return not name.startswith("/") and (self.root / name).is_file()
 
     def _messages(self) -> list[dict[str, Any]]:
         box, cargo = self._sandbox, toolchain().sysroot / "bin" / "cargo"
@@ -70,6 +81,8 @@ class CargoProject:
         limits = Limits(seconds, 2 * box.compile_memory_mb, 512, 1024)
         command = box.command(argv, limits, writable=self._place, readable=self._registry)
         done = box.start(command, 64 << 20, b"", float(seconds))
+        if done.returncode and done.ended == "exit":
+            check_machine(done)
         said = done.stderr.decode(errors="replace").strip()
         records = [r["message"] for r in json_lines(done.stdout) if r.get("reason") == "compiler-message"]
         found = list(errors(records))
@@ -97,6 +110,8 @@ class CargoChecker:
         try:
             path.write_text(program, encoding="utf-8")
             found = self._project.errors()
+        except DataError as error:  # cargo took the project as it was: it is this program that it cannot take
+            return Check("compile", str(error))
         finally:
             path.write_bytes(before)
         own = found.pop(self._name, ())

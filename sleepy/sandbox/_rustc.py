@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,12 +127,18 @@ def errors(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield record
 
 
+def used(span: dict[str, Any], own: Callable[[str], bool]) -> dict[str, Any]:
+    """The span itself, or for one inside a macro of elsewhere the place of its use in a file that is `own`."""
+    while span.get("expansion") and not own(span["file_name"]):
+        span = span["expansion"]["span"]
+    return span
+
+
 def diagnostic(record: dict[str, Any], source: str = STDIN) -> Diagnostic:
     """One of rustc's messages about the file that rustc calls `source`."""
     labels = []
     for span in sorted(record["spans"], key=lambda s: not s["is_primary"]):
-        while span.get("expansion") and span["file_name"] != source:  # inside a macro of std: the place of its use
-            span = {**span["expansion"]["span"], "label": span["label"], "is_primary": span["is_primary"]}
+        span = {**used(span, lambda name: name == source), "label": span["label"], "is_primary": span["is_primary"]}
         if span["file_name"] == source and (span["label"] or span["is_primary"]):
             labels.append((span["line_start"], span["label"] or ""))
     helps = tuple(_help(child, source) for child in record["children"] if child["level"] == "help")

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,10 +17,13 @@ from sleepy.artifacts import Check, ToCheck, digest_of
 from sleepy.errors import SandboxError
 from sleepy.sandbox._cache import VerdictCache
 from sleepy.sandbox._process import Finished, run_limited
-from sleepy.sandbox._rustc import FLAGS, clippy, parse_diagnostics, toolchain, with_tests
+from sleepy.sandbox._rustc import FLAGS, clippy, json_lines, parse_diagnostics, toolchain, with_tests
 from sleepy.schema import ranged
 
 _CHECK_VERSION = 2  # raise it when the meaning of a verdict changes
+# Said on stderr when all limits are set and the command itself takes over: what follows is the command's own.
+STARTED = ("/bin/sh", "-c", 'echo started >&2; exec "$@"', "sh")
+_KILLED = 128 + 9
 _SIGNALS = {
     4: "illegal instruction",
     6: "abort",
@@ -80,15 +83,15 @@ class Sandbox(ABC):
         """Environment of everything that runs inside."""
 
     def start(self, argv: list[str], output_bytes: int, stdin: bytes, wall_seconds: float) -> Finished:
-        """Run what `command` gave. Raises SandboxError when the sandbox does not start, and for a full disk."""
+        """Run what `command` gave. Raises SandboxError when the sandbox does not start."""
         done = run_limited(
             argv, stdin=stdin, env=self.environment(), wall_seconds=wall_seconds, output_bytes=output_bytes
         )
-        if done.stderr.startswith((b"bwrap:", b"setpriv:", b"prlimit:")) and done.returncode in (1, 126, 127):
-            raise SandboxError(f"the sandbox does not start: {done.stderr.decode(errors='replace').strip()}")
-        if b"No space left on device" in done.stderr and done.returncode:
-            raise SandboxError("no disk space left for the compiler's output. Free some and run the same command again")
-        return done
+        before, started, said = done.stderr.partition(b"started\n")
+        if not started and done.ended == "exit":
+            why = before.decode(errors="replace").strip() or _reason(done.returncode)
+            raise SandboxError(f"the sandbox does not start: {why}")
+        return replace(done, stderr=said)
 
     @functools.cached_property
     def _compiler(self) -> str:
@@ -146,7 +149,7 @@ class Checker:
 
     def learn(self, job: ToCheck, check: Check) -> None:
         """Cache a verdict, unless it hangs on the machine's load."""
-        if not check.detail.startswith("wall clock"):
+        if not check.by_load:
             self.cache.put(self._key(job), check)
 
     def _key(self, job: ToCheck) -> str:
@@ -202,8 +205,8 @@ class Checker:
         done = box.start(
             box.command(argv, limits, writable=folder), 8 << 20, source.encode(), 10.0 * box.compile_cpu_seconds
         )
-        if done.returncode and b"Resource temporarily unavailable" in done.stderr:
-            raise SandboxError("the machine has no room for rustc's threads. End something and try again")
+        if done.returncode and done.ended == "exit":
+            check_machine(done)
         return done
 
     def run(self, binary: Path, path: str, nonces: list[str]) -> Check:
@@ -242,6 +245,21 @@ class Checker:
         panics = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
         why = _reason(done.returncode) if done.returncode > 128 else " ".join(panics[-4:])[:500]
         return Check("test", f"{len(seen)} of {len(nonces)} test blocks passed; {why or 'it ended early'}")
+
+
+def check_machine(done: Finished) -> None:
+    """Raises SandboxError where rustc failed for the machine's sake. What a program makes rustc say has a place in the
+    program; what the machine lacks has none."""
+    said = b"\n".join(line for line in done.stderr.splitlines() if not line.startswith(b"{")).decode(errors="replace")
+    said += "\n".join(r["message"] for r in json_lines(done.stderr) if not r.get("spans") and "message" in r)
+    for sign, problem in (
+        ("No space left on device", "no disk space left for the compiler's output. Free some"),
+        ("Resource temporarily unavailable", "the machine has no room for rustc's threads. End something"),
+    ):
+        if sign in said:
+            raise SandboxError(f"{problem} and run the same command again")
+    if done.returncode == _KILLED:  # beyond its own limits rustc ends by another signal
+        raise SandboxError("rustc was killed: the machine may be out of memory. End something and try again")
 
 
 def _reason(code: int) -> str:

@@ -6,14 +6,16 @@ import functools
 import os
 import shutil
 import subprocess
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from sleepy.errors import SandboxError
 from sleepy.sandbox._rustc import clean_environment, toolchain
-from sleepy.sandbox._sandbox import Limits, Sandbox
+from sleepy.sandbox._sandbox import STARTED, Limits, Sandbox
 
-_NOBODY = "65534"
+# The limit on processes counts all of a user's, on the whole machine: as root each folder has a nobody of its own.
+_NOBODIES, _FIRST_NOBODY = 20_000, 40_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +60,12 @@ class Bwrap(Sandbox):
             box += ["--ro-bind-try", str(readable), str(readable), "--dev", "/dev"]  # cargo opens /dev/null
         box += ["--remount-ro", "/"]
         if os.geteuid() == 0:
+            place = str(writable or (program and program.parent))
+            nobody = _FIRST_NOBODY + zlib.crc32(place.encode()) % _NOBODIES
             box += [
                 "/usr/bin/setpriv",
-                f"--reuid={_NOBODY}",
-                f"--regid={_NOBODY}",
+                f"--reuid={nobody}",
+                f"--regid={nobody}",
                 "--clear-groups",
                 "--no-new-privs",
                 "--inh-caps=-all",
@@ -77,6 +81,7 @@ class Bwrap(Sandbox):
             "--core=0",
             "--nofile=256",
             "--",
+            *STARTED,
             *(_inside(part) for part in argv),
         ]
 

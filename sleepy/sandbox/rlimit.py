@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sleepy.sandbox._rustc import clean_environment
-from sleepy.sandbox._sandbox import Checker, Limits, Sandbox
+from sleepy.sandbox._sandbox import STARTED, Checker, Limits, Sandbox
 
 NOT_COVERED = (
     "sandbox=rlimit limits CPU time, memory, processes and file size of each process, but the program sees "
@@ -21,7 +21,8 @@ NOT_COVERED = (
 class Rlimit(Sandbox):
     """Limits on CPU time, memory, processes, file size and output; no isolation from files or network.
 
-    Root's processes are not limited in number, and macOS does not enforce the limit on memory.
+    The limit on processes counts all that you run; root's are not limited in number. macOS does not enforce the limit
+    on memory.
     """
 
     def open(self, cache: Path) -> Checker:
@@ -48,7 +49,7 @@ class Rlimit(Sandbox):
             f"ulimit -c 0; ulimit -t {limits.cpu_seconds}; {memory} ulimit -u {limits.processes};"
             f' ulimit -f {limits.file_mb << 10}; cd /tmp; exec "$@"'
         )
-        return ["/bin/bash", "-c", script, "bash", *real]
+        return ["/bin/bash", "-c", script, "bash", *STARTED, *real]
 
     def environment(self) -> dict[str, str]:
         """See Sandbox.environment."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,9 @@ class Learner:
             "device": self.root.device,
             "mix": mix.digest,
             "prompt": self.options["repair"].identity(),
+            "checker": self.checker.identity,
+            "reads": algorithm.reads(),
+            "packages": {name: version(name) for name in ("torch", "transformers", "peft")},
             "past": past.identity(),
             **({"engine": self.options["engine"].identity()} if algorithm.asks else {}),
         }

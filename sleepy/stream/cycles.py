@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from sleepy.algo._trainer import NOTHING, Past
+from sleepy.artifacts import TaskSet
 from sleepy.data._pairs import sample
-from sleepy.errors import NothingToLearn
+from sleepy.errors import ConfigError, NothingToLearn
 from sleepy.evaluate._stats import compare
 from sleepy.progress import say
 from sleepy.schema import choice, ranged
@@ -32,6 +33,15 @@ class Cycles(Stream):
     decay: float = ranged(0.9, above=0, at_most=1)
     gate_on: str = choice("koans_val", "patterns")
     gate_koans: int = ranged(0, at_least=0)
+
+    def exam(self, tasks: TaskSet, pairs: TaskSet, seed: int) -> TaskSet:
+        """See Stream.exam: all of it. Raises ConfigError when the gate would see koans that are reported on."""
+        if same := {t.id for t in tasks} & {t.id for t in frozen(self.gate_on)}:
+            raise ConfigError(
+                f"stream.gate_on: found {self.gate_on}, but {len(same)} of its koans are in {tasks.name}, which is "
+                "reported on. Choose another for stream.gate_on or tasks"
+            )
+        return tasks
 
     def run(self, learner: Learner) -> Learned:
         """See Stream.run. Every cycle's figures are metrics of the run; tasks do not follow each other, so there is no

@@ -36,10 +36,6 @@ class Run:
         """Record numbers, at a step if they belong to one."""
         self._log_metrics((name, value, step or 0) for name, value in _named(values).items())
 
-    def curve(self, name: str, values: Sequence[float]) -> None:
-        """Record a whole curve; the first value belongs to step 1."""
-        self._log_metrics((clean(name), value, step) for step, value in enumerate(values, start=1))
-
     def _log_metrics(self, points: Iterable[tuple[str, float, int]]) -> None:
         from mlflow.entities import Metric
 

@@ -109,7 +109,6 @@ def test_killed_in_the_middle_of_a_stream_it_ends_with_the_same_adapter(
     child.start()
     child.join(300)
     assert child.exitcode == -signal.SIGKILL and not (cut / "1" / "adapter").exists()
-    assert (cut / "1" / "checkpoint" / "state.pt").is_file() or list((cut / "1" / "checkpoint").glob("checkpoint-*"))
     capsys.readouterr()
     resumed = stream(shallow, cut, algorithm, kill=False)
     assert "going on after step 1 " in capsys.readouterr().err

@@ -119,6 +119,8 @@ def test_the_sample_is_spread_over_the_patterns(koan: Task) -> None:
     asked = sample(pairs(koan), 8, seed=0)
     assert sorted(t.pattern for t in asked) == sorted(f"pattern{i}" for i in (0, 1, 2, 3) * 2)
     assert asked == sample(pairs(koan), 8, seed=0) != sample(pairs(koan), 8, seed=1)
+    few = [frozenset(t.pattern for t in sample(pairs(koan), 2, seed)) for seed in range(30)]
+    assert all(len(patterns) == 2 for patterns in few) and len(set(few)) == 6  # every two of the four come up
 
 
 @given(

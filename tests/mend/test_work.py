@@ -18,6 +18,7 @@ from tests.conftest import BROKEN
 FIX = BROKEN.replace("words: Vec<String>) -> usize", "words: &[String]) -> usize").replace(
     "total(words);", "total(&words);"
 )
+END = "// not program.rs\npub fn f() {}\n"
 
 
 def test_a_file_is_repaired_and_written_only_by_write(checker: Checker, tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_a_file_that_changed_meanwhile_is_left_alone(tmp_path: Path) -> None:
 def test_a_project_is_repaired_file_by_file_and_the_diff_applies(checker: Checker, tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     (tmp_path / "Cargo.toml").write_text('[package]\nname = "demo"\nversion = "0.1.0"\nedition = "2021"\n')
-    files = {"src/main.rs": "mod a;\nmod b;\nfn main() { a::f(); b::g(); }\n", "src/a.rs": BROKEN + "pub fn f() {}\n"}
+    files = {"src/main.rs": "mod a;\nmod b;\nfn main() { a::f(); b::g(); }\n", "src/a.rs": BROKEN + END}
     files["src/b.rs"] = "pub fn g() -> u32 { 1u64 }\n"
     for name, text in files.items():
         (tmp_path / name).write_text(text)
@@ -57,7 +58,8 @@ def test_a_project_is_repaired_file_by_file_and_the_diff_applies(checker: Checke
 
     def solve(task: Task, judge: Judge) -> str | None:
         asked.append(task.id)
-        program = FIX + "pub fn f() {}\n" if task.id == "src/a.rs" else "pub fn g() -> u32 { 1 }\n"
+        assert task.edition == "2021"
+        program = FIX + END if task.id == "src/a.rs" else "pub fn g() -> u32 { 1 }\n"
         assert judge.check(program, (), "").passed and not judge.check(task.broken, (), "").passed
         return program if task.id == "src/a.rs" else None
 
@@ -66,7 +68,7 @@ def test_a_project_is_repaired_file_by_file_and_the_diff_applies(checker: Checke
     assert {name: (tmp_path / name).read_text() for name in files} == files
     patch = "".join(c.diff() for c in changes)
     subprocess.run(["git", "apply", "-"], input=patch, text=True, cwd=tmp_path, check=True)
-    assert (tmp_path / "src/a.rs").read_text() == FIX + "pub fn f() {}\n"
+    assert (tmp_path / "src/a.rs").read_text() == FIX + END
 
 
 @pytest.mark.parametrize("place", ["", "no_such.rs", "notes.txt"])

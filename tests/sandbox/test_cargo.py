@@ -53,6 +53,20 @@ def test_a_repair_that_breaks_another_file_is_none(project: Path) -> None:
         assert checker.check(UTIL, (), "").passed
 
 
+def test_an_error_inside_a_macro_of_std_is_the_file_s_own(project: Path) -> None:
+    bad = "struct S;\nfn main() {\n    assert_eq!(S, S);\n}\n"
+    with copied(Bwrap(), project) as copy:
+        checker = CargoChecker(copy, "src/main.rs", copy.errors())
+        check = checker.check(bad, (), "")
+        assert check.stage == "compile" and {"E0369"} <= set(check.codes) and check.diagnostics[0].labels[0][0] == 3
+        macro = checker.check('include!("/no/such/file.rs");\nfn main() {}\n', (), "")
+        assert macro.stage == "compile"
+        assert copy.edition("src/main.rs") == copy.edition("own/src/lib.rs") == "2021"
+        (copy.root / "own/Cargo.toml").write_text('[package]\nname = "own"\nedition.workspace = true\n')
+        (copy.root / "Cargo.toml").write_text('[workspace.package]\nedition = "2024"\n')
+        assert (copy.edition("own/src/lib.rs"), copy.edition("src/main.rs")) == ("2024", "2015")
+
+
 def test_what_is_no_project_or_cannot_be_built_is_said(project: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"without a Cargo\.toml"), copied(Bwrap(), tmp_path):
         pass

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from sleepy.errors import SandboxError
 from sleepy.sandbox import _rustc, _sandbox
+from sleepy.sandbox._process import Finished
+from sleepy.sandbox._sandbox import Checker
 from sleepy.sandbox.bwrap import Bwrap
 from sleepy.sandbox.rlimit import NOT_COVERED, Rlimit
 
@@ -33,7 +36,7 @@ def test_verdicts_are_cached_by_content_and_limits(tmp_path: Path, monkeypatch: 
     first = checker.check(MOVED, (), "2021")
     monkeypatch.setattr(_sandbox, "run_limited", lambda *a, **k: pytest.fail("the compiler was asked again"))
     assert checker.check(MOVED, (), "2021") == first
-    assert Bwrap.open is not None and _sandbox.Checker(Bwrap(), checker.cache).check(MOVED, (), "2021") == first
+    assert _sandbox.Checker(Bwrap(), checker.cache).check(MOVED, (), "2021") == first
     other = _sandbox.Checker(Bwrap(run_cpu_seconds=3), checker.cache)
     with pytest.raises(pytest.fail.Exception):
         other.check(MOVED, (), "2021")
@@ -76,6 +79,48 @@ def test_a_sandbox_that_does_not_start_is_never_scored(tmp_path: Path) -> None:
     broken = _sandbox.Checker(_Broken(), checker.cache)
     with pytest.raises(SandboxError, match="does not start"):
         broken.check("pub fn f() {}", (), "2021")
+
+
+@pytest.mark.parametrize(
+    ("program", "stage"),
+    [
+        ('pub fn f() { eprintln!("bwrap: hello"); std::process::exit(1) }', "test"),
+        ('pub fn f() { panic!("No space left on device") }', "test"),
+        ('pub fn f() { let s: u32 = "No space left on device"; }', "compile"),
+        ('compile_error!("Resource temporarily unavailable"); pub fn f() {}', "compile"),
+    ],
+)
+def test_a_program_that_speaks_like_a_broken_tool_has_failed_itself(checker: Checker, program: str, stage: str) -> None:
+    assert checker.check(program, ("f();",), "2021").stage == stage
+
+
+def test_what_rustc_lacks_is_no_verdict() -> None:
+    full = b"error: failed to write /out/koan: No space left on device"
+    busy = b'{"message": "cannot spawn cc: Resource temporarily unavailable (os error 11)", "spans": []}'
+    for said in (full, busy):
+        with pytest.raises(SandboxError, match="run the same command again"):
+            _sandbox.check_machine(Finished(1, b"", said, "exit"))
+    with pytest.raises(SandboxError, match="out of memory"):
+        _sandbox.check_machine(Finished(137, b"", b"", "exit"))
+    _sandbox.check_machine(Finished(1, b"", b'{"message": "No space left on device", "spans": [{}]}', "exit"))
+
+
+THREADS = """pub fn f() -> usize {
+    let start = |_| std::thread::spawn(|| std::thread::sleep(std::time::Duration::from_secs(1)));
+    let all: Vec<_> = (0..40).map(start).collect();
+    all.into_iter().map(|one| one.join().unwrap()).count()
+}
+"""
+
+
+def test_programs_at_once_do_not_use_up_each_other_s_processes(checker: Checker) -> None:
+    with checker.scratch() as one, checker.scratch() as two, ThreadPoolExecutor(2) as pool:
+        runs = []
+        for folder in (one, two):
+            source, path, nonces = _rustc.with_tests(THREADS, ("assert_eq!(f(), 40);",))
+            assert checker.build(source, "2021", folder) is None
+            runs.append((folder / "koan", path, nonces))
+        assert all(check.passed for check in pool.map(lambda run: checker.run(*run), runs))
 
 
 class _Broken(Bwrap):

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sleepy.artifacts import Course, Result, Scores, Task, TaskSet
-from sleepy.errors import DataError
+from sleepy.errors import ConfigError, DataError
 from sleepy.evaluate._continual import continual, figures
+from sleepy.stream.cycles import Cycles
 from sleepy.stream.sequential import Sequential
+from sleepy.tasks.builtin import frozen
 
 
 def sets(koan: Task, patterns: int = 5) -> tuple[TaskSet, TaskSet]:
@@ -36,6 +38,13 @@ def test_too_few_tasks_are_named(koan: Task) -> None:
     tasks, pairs = sets(koan)
     with pytest.raises(DataError, match=r"found 5, but koans and the pairs have 4 .*\(p0, p1, p2, p3\). Use tasks=pat"):
         Sequential(tasks=5).exam(tasks, pairs, 0)
+
+
+def test_a_gate_that_would_see_the_exam_is_refused(koan: Task) -> None:
+    seen = TaskSet("mine", "1", (koan, frozen("koans_val").tasks[0]))
+    with pytest.raises(ConfigError, match="gate_on: found koans_val, but 1 of its koans are in mine"):
+        Cycles().exam(seen, seen, 0)
+    assert Cycles(gate_on="patterns").exam(seen, seen, 0) == seen
 
 
 def course(rows: list[list[bool]], groups: list[list[int]]) -> Course:

@@ -32,7 +32,7 @@ def test_what_is_recorded_can_be_read_again(shared: Tracker, client: MlflowClien
         run.metrics({"eval/pass_rate": 0.5, "eval/pass@1": 1, "eval/pass_1": 2})
         run.metrics({"train/lr": 0.1}, step=1)
         run.metrics({"train/lr": 0.2}, step=2)
-        run.curve("train/loss", [1 / n for n in range(1, 2502)])
+        run._log_metrics(("train/loss", 1 / n, n) for n in range(1, 2502))
         run.tags({"verdict": "promoted", "long": "y" * 9000})
         run.artifact(tmp_path / "adapter")
         run.artifact(tmp_path / "adapter" / "weights.bin", "copies")

@@ -34,7 +34,7 @@ with tracker.run(name=f"job {sys.argv[2]}", parent=parent) as run:
     run.params({"number": int(sys.argv[2])})
     together("dataset")
     run.dataset("koans", "0" * 64, "koans.jsonl", 42, "evaluation")
-    run.curve("loss", [1 / n for n in range(1, 201)])
+    run._log_metrics(("loss", 1 / n, n) for n in range(1, 201))
 print(json.dumps([parent, run.id]))
 """
 
@@ -170,7 +170,7 @@ def test_a_full_disk_is_explained(option: Mlflow, capfd: pytest.CaptureFixture[s
         tracker.run(name="fills the disk") as run,
     ):
         for _ in range(50):
-            run.curve("loss", [0.5] * 1000)
+            run._log_metrics(("loss", 0.5, n) for n in range(1000))
     assert "Traceback" not in capfd.readouterr().err  # MLflow logs its own otherwise
 
 
