@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,3 +25,11 @@ def runs(folder: Path) -> list[Any]:
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     (experiment,) = client.search_experiments(filter_string="name = 'sleepy'")
     return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
+
+
+def own_cache(folder: Path) -> str:
+    """A cache for one run alone: what an earlier one measured would not be asked again. The models are shared."""
+    models = Path(os.environ.get("SLEEPY_CACHE", "~/.cache/sleepy")).expanduser() / "models"
+    (folder / "cache").mkdir()
+    (folder / "cache" / "models").symlink_to(models)
+    return f"cache={folder / 'cache'}"

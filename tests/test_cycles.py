@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sleepy.episodes._store import open_episodes
-from tests.jobs import ROOT, runs, sleepy
+from tests.jobs import ROOT, own_cache, runs, sleepy
 
 pytestmark = pytest.mark.slow
 
@@ -30,14 +30,6 @@ CYCLES = [
     "data.probe=2",
     "data.examples=2",
 ]
-
-
-def own_cache(folder: Path) -> str:
-    """A cache for one run alone: what an earlier one measured would not be asked again. The models are shared."""
-    models = Path(os.environ.get("SLEEPY_CACHE", "~/.cache/sleepy")).expanduser() / "models"
-    (folder / "cache").mkdir()
-    (folder / "cache" / "models").symlink_to(models)
-    return f"cache={folder / 'cache'}"
 
 
 @pytest.fixture(scope="module")

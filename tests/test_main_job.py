@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.jobs import ROOT, SMALL, runs, sleepy
+from sleepy.episodes._store import open_episodes
+from tests.jobs import ROOT, SMALL, own_cache, runs, sleepy
 
 pytestmark = pytest.mark.slow
 
@@ -169,6 +170,21 @@ def test_a_stream_measures_every_task_after_every_step(tmp_path: Path) -> None:
     kept = [(step / "adapter" / "memory" / "buffer.jsonl").read_text().count("\n") for step in (first, second)]
     assert kept == [1, 2]  # a line a task: the second step knew the first
     assert {json.loads(line)["pattern"] for line in (first / "mix.jsonl").read_text().splitlines()} == {steps[0]}
+
+
+def test_a_stream_asks_each_task_by_its_own_coefficients(tmp_path: Path) -> None:
+    words = ["stream=sequential", "stream.tasks=2", "data.examples=2", "train.steps=1", "train.batch_size=2"]
+    words += ["stages=[fetch,prove,baseline,train]"]
+    done = sleepy(tmp_path, "model=smollm2-135m", "algo=share", *words, own_cache(tmp_path))
+    assert done.returncode == 0, done.stderr
+    with open_episodes(tmp_path / "episodes.db", create=False) as store:
+        episodes = list(store.episodes())
+    (folder,) = tmp_path.glob("outputs/*/*/tasks")
+    own = sorted(path.relative_to(folder).parent.as_posix() for path in folder.glob("*/*/adapter_config.json"))
+    assert own == ["1/task_1", "2/task_1", "2/task_2"]
+    names = dict.fromkeys(e.pattern for e in episodes)
+    asked = [{e.adapter for e in episodes if e.pattern == name} - {""} for name in names]
+    assert [len(adapters) for adapters in asked] == [2, 2] and len(set.union(*asked)) == 4
 
 
 @pytest.mark.timeout(1200)

@@ -138,6 +138,11 @@ class Algorithm:
         goes to `folder`, of which the folder `memory` is recorded."""
         return dict(adapters), {}
 
+    def each_task(self, adapter: Adapter, base: BaseModel, folder: Path) -> list[Adapter]:
+        """The adapters by which the tasks of a stream so far are answered, in their order, where a method keeps them
+        apart; [] where one adapter answers all. `adapter` is the newest task's; what is written goes to `folder`."""
+        return []
+
     def forget(self, place: Path) -> None:
         """Remove the checkpoint of a run that has come to its end."""
         _checkpoint.drop(place)

@@ -102,14 +102,6 @@ def load(folder: Path) -> Shared:
         ) from error
 
 
-def write_task(memory: Path, task: str, folder: Path, base: str) -> None:
-    """The reconstruction of one of a memory's tasks as a PEFT folder. Raises ModelError for an unknown task."""
-    shared = load(memory)
-    if task not in shared.tasks:
-        raise ModelError(f"{memory}: found no task {task!r}, expected one of {', '.join(shared.tasks)}")
-    write_lora(shared.adapter(task), folder, base)
-
-
 def lora_layers(model: Any) -> Iterator[tuple[str, Any]]:
     """(name in the base model, PEFT's layer) of everything adapted."""
     from peft.tuners.lora import LoraLayer

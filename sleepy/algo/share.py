@@ -27,7 +27,8 @@ class Share(Algorithm):
     step. Phase 2 trains B = [beta, tau] eps and A^T = [alpha, tau'] eps' with the basis frozen: p (k + k') coefficients
     and phi (n + d + 2p) for the temporary factors tau of a layer. Phase 3 then decomposes all adapters anew.
 
-    The adapter written is the new task's own, of rank p. The memory holds the basis and all tasks' coefficients.
+    The adapter written is the new task's own, of rank p. The memory holds the basis and all tasks' coefficients: in a
+    stream each task's koans are asked by its own, the koans of tasks to come by the newest adapter.
 
     k: directions of the basis in each layer (0: as many as explain `variance`; never more than the adapters have).
     variance: share of the adapters' variance that the basis explains (above 0, at most 1).
@@ -94,8 +95,6 @@ class Share(Algorithm):
         self, adapters: Mapping[str, Adapter], base: BaseModel, folder: Path
     ) -> tuple[dict[str, Adapter], dict[str, float]]:
         """Phase 1 over all of them: each becomes its reconstruction. The basis is their memory."""
-        from safetensors.torch import load_file
-
         own = files.read_all({name: adapter.folder for name, adapter in adapters.items()})
         shared = build(own, self._rule, self.p)
         files.save(shared, folder / MEMORY)
@@ -107,17 +106,26 @@ class Share(Algorithm):
         )
         found, figures = {}, {}
         for name, adapter in adapters.items():
-            factors, place = shared.adapter(name), folder / "adapters" / name
-            files.write_lora(factors, place, base.name)
-            record = {"base": base.name, "base_digest": base.digest, "share": asdict(self), "of": adapter.digest}
-            (place / "sleepy.json").write_text(json.dumps(record))
-            digest = digest_of_tensors(load_file(place / "adapter_model.safetensors"))
-            found[name] = replace(adapter, folder=place, digest=digest)
+            found[name] = self._written(shared, name, adapter, base, folder / "adapters" / name)
             figures[f"share/error/{name}"] = shared.error(name, own[name])
             say(f"share: the basis loses {figures[f'share/error/{name}']:.1%} of {name}")
         figures["share/error"] = sum(figures.values()) / len(figures)
         figures |= {"share/k": sum(ks) / len(ks), "share/p": shared.p}
         return found, figures | {f"share/bytes_{part}": count for part, count in size._asdict().items()}
+
+    def each_task(self, adapter: Adapter, base: BaseModel, folder: Path) -> list[Adapter]:
+        """See Algorithm.each_task: what the memory has of each."""
+        shared = files.load(adapter.folder / MEMORY)
+        return [self._written(shared, task, adapter, base, folder / task) for task in shared.tasks]
+
+    def _written(self, shared: Shared, task: str, adapter: Adapter, base: BaseModel, folder: Path) -> Adapter:
+        from safetensors.torch import load_file
+
+        files.write_lora(shared.adapter(task), folder, base.name)
+        record = {"base": base.name, "base_digest": base.digest, "share": asdict(self), "of": adapter.digest}
+        (folder / "sleepy.json").write_text(json.dumps(record))
+        digest = digest_of_tensors(load_file(folder / "adapter_model.safetensors"))
+        return replace(adapter, folder=folder, digest=digest)
 
     @property
     def _rule(self) -> Rule:

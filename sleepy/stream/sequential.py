@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sleepy.algo._trainer import NOTHING, Past
-from sleepy.artifacts import Course, Scores, Task, TaskSet
+from sleepy.artifacts import Adapter, Course, Scores, Task, TaskSet
 from sleepy.errors import DataError, NothingToLearn
 from sleepy.progress import say
 from sleepy.schema import choice, ranged
@@ -35,7 +35,7 @@ class Sequential(Stream):
 
     def run(self, learner: Learner) -> Learned:
         """See Stream.run."""
-        past, adapter, after, earlier = NOTHING, None, list[Scores](), list[Task]()
+        past, adapter, after, earlier, learned = NOTHING, None, list[Scores](), list[Task](), list[str]()
         before = learner.measure(learner.exam, stage="baseline")
         order = list(dict.fromkeys(self._of(t) for t in learner.exam))
         for i, name in enumerate(order):
@@ -47,10 +47,25 @@ class Sequential(Stream):
             else:
                 adapter = learner.learn(mix, past, name=f"{i + 1}-{name}")
                 past = Past((*past.examples, tuple(learner.examples(mix.examples))), adapter.folder)
+                learned.append(name)
             earlier += own.tasks
-            after.append(learner.measure(learner.exam, adapter))
+            after.append(self._asked(learner, adapter, learned))
         groups = tuple(tuple(t.id for t in learner.exam if self._of(t) == name) for name in order)
         return Learned(adapter, Course(tuple(order), groups, before, tuple(after)))
+
+    def _asked(self, learner: Learner, adapter: Adapter | None, learned: list[str]) -> Scores:
+        """The exam's scores, each learned task's koans by its own adapter where the algorithm keeps them apart."""
+        exam, folder = learner.exam, learner.folder / "tasks" / str(len(learned))
+        own = learner.options["algo"].each_task(adapter, learner.base, folder) if adapter else []
+        if not own:
+            return learner.measure(exam, adapter)
+        answers, parts = dict(zip(learned, own[-len(learned) :], strict=True)), list[Scores]()
+        for name in dict.fromkeys(self._of(t) for t in exam):
+            koans = TaskSet(f"{exam.name}[{name}]", exam.version, tuple(t for t in exam if self._of(t) == name))
+            parts.append(learner.measure(koans, answers.get(name, adapter)))
+        results = tuple(result for part in parts for result in part.results)
+        seconds = sum(part.seconds for part in parts)
+        return replace(parts[0], tasks=exam.name, tasks_digest=exam.digest, results=results, seconds=seconds)
 
     def _of(self, task: object) -> str:
         return str(getattr(task, self.by))

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from sleepy.algo._loop import Algorithm
 from sleepy.algo._share import Pair, Shared
-from sleepy.algo._share_lora import find_adapters, load, lora_layers, read_all, read_lora, write_lora, write_task
+from sleepy.algo._share_lora import find_adapters, load, lora_layers, read_all, read_lora, write_lora
 from sleepy.algo._trainer import NOTHING, Past, Trainer
 from sleepy.algo.share import Share
 from sleepy.artifacts import Adapter, BaseModel
@@ -134,11 +134,18 @@ def test_the_adapter_of_phase_2_is_what_peft_computes(shallow: BaseModel, past: 
     assert torch.allclose(model(ids).logits, loaded, atol=1e-3) and not torch.allclose(bare, loaded, atol=1e-3)
 
 
-def test_a_task_is_written_from_the_memory(first: Adapter, tmp_path: Path) -> None:
-    write_task(first.folder / "memory", "task_1", tmp_path, first.base)
-    assert distance(read_lora(tmp_path), remembered(first).adapter("task_1")) < 1e-6
-    with pytest.raises(ModelError, match="no task 'task_9', expected one of task_1"):
-        write_task(first.folder / "memory", "task_9", tmp_path, first.base)
+def test_each_task_is_answered_by_what_the_memory_has_of_it(
+    shallow: BaseModel, first: Adapter, past: Past, tmp_path: Path
+) -> None:
+    second = fit(shallow, tmp_path / "second", Share(**FULL), past)
+    (one,), (old, new) = (
+        Share(**FULL).each_task(adapter, shallow, tmp_path / str(i)) for i, adapter in enumerate((first, second))
+    )
+    assert distance(read_lora(one.folder), remembered(first).adapter("task_1")) < 1e-6
+    assert distance(read_lora(new.folder), remembered(second).adapter("task_2")) < 1e-6
+    assert len({one.digest, old.digest, new.digest, second.digest}) == 4 and old.folder != new.folder
+    far = distance(read_lora(old.folder), read_lora(new.folder))
+    assert distance(read_lora(old.folder), read_lora(one.folder)) < far
 
 
 def test_a_basis_from_a_folder_of_adapters(
