@@ -228,7 +228,7 @@ class Job:
         _log.scores(self.tracked, self.folder, self.after, "eval")
 
     def gate(self) -> None:
-        """Paired, koan by koan: may the result replace what is in use?"""
+        """Paired with the untouched model, koan by koan: is the result promoted?"""
         with self.stages.stage("gate", unit="verdict"):
             self.comparison = compare(self.before, self.after)
             history = self.learned.history  # a stream of cycles has asked the gate itself, on other koans
