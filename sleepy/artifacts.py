@@ -114,11 +114,6 @@ class Check:
     def codes(self) -> tuple[str, ...]:
         return tuple(d.code for d in self.diagnostics)
 
-    @property
-    def by_load(self) -> bool:
-        """Whether it may be the machine's load that spoke, and not the program."""
-        return not self.passed and ("wall clock" in self.detail or "signal 9" in self.detail)
-
 
 @dataclass(frozen=True)
 class BaseModel:
@@ -219,8 +214,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try of a model at one task. `signature` names the kind of error its program gives ("" when it compiles);
-    `by_load` as of its Check."""
+    """One try at a task. `signature`: the kind of error it gives ("": none); `by_load`: the load may have failed it."""
 
     text: str
     program: str

@@ -19,6 +19,7 @@ from sleepy.progress import Stages, hush, say
 from sleepy.report._summary import RunSummary
 from sleepy.routing._routing import accuracy
 from sleepy.schema import options
+from sleepy.stream._in_use import promote
 from sleepy.stream._learned import Learned
 from sleepy.stream._learner import Learner
 from sleepy.stream._serving import hot_adapters
@@ -196,13 +197,9 @@ class Job:
         with self.stages.stage("export", unit="model"):
             prompts = [e.prompt for e in self.learner.examples(self.tasks.tasks)]
             self.exported = self.chosen["export"].export(
-                self.merged,
-                self.base,
-                self.adapter,
-                prompts,
-                self.folder / "export",
-                f"{self.base.name} {self.choices['algo']}",
-            )
+                self.merged, self.base, self.adapter, prompts,
+                self.folder / "export", f"{self.base.name} {self.choices['algo']}",
+            )  # fmt: skip
             if self.chosen["routing"].routes:
                 self.hot = hot_adapters(self.adapters, self.base, self.folder / "export" / "adapters")
         _log.export(self.tracked, self.exported)
@@ -228,17 +225,17 @@ class Job:
         _log.scores(self.tracked, self.folder, self.after, "eval")
 
     def gate(self) -> None:
-        """Paired with the untouched model, koan by koan: is the result promoted?"""
+        """Paired with the untouched model, koan by koan; what is accepted replaces what is in use, if it may."""
         with self.stages.stage("gate", unit="verdict"):
             self.comparison = compare(self.before, self.after)
             history = self.learned.history  # a stream of cycles has asked the gate itself, on other koans
-            decide = self.chosen["gate"].decide
-            self.verdict = history.verdict if history else decide(self.comparison, self.before, self.after)
+            gate = self.chosen["gate"]
+            self.verdict = history.verdict if history else gate.decide(self.comparison, self.before, self.after)
             _log.verdict(self.tracked, self.comparison, self.verdict)
             _log.koans(self.tracked, self.before, self.after)
-            if self.verdict.promoted and self.adapter is not None:
-                step = "" if self.adapters else self.adapter.folder.relative_to(self.folder).parent
-                self.tracker.promote(self.tracked.id, f"sleepy-{self.base.name}", Path("adapter", step).as_posix())
+        if self.verdict.promoted and self.adapter is not None:
+            step = "" if self.adapters else self.adapter.folder.relative_to(self.folder).parent
+            promote(self.learner, None if history else gate, self.adapter, self.after, Path("adapter", step))
 
     def report(self) -> None:
         """The table in the terminal, and the page with its pictures."""

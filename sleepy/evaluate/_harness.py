@@ -16,7 +16,7 @@ from sleepy.episodes._record import Record
 from sleepy.episodes._signature import signature_of
 from sleepy.repair._strategy import Strategy, Try
 from sleepy.routing._routing import Route
-from sleepy.sandbox._sandbox import Judge
+from sleepy.sandbox._sandbox import Judge, by_load
 
 
 def unrouted(task: Task, broken: Check) -> str:
@@ -55,7 +55,7 @@ class _Case:
         seen = Check("passed", "compiles") if check.compiles else check
         self.tries[number] = Try(number, self.prompts[number], completion.text, program, seen)
         tokens = (completion.prompt_tokens, completion.completion_tokens, completion.seconds)
-        found = (check.stage, check.codes, *tokens, signature_of(check), check.by_load)
+        found = (check.stage, check.codes, *tokens, signature_of(check), by_load(check))
         attempt = Attempt(completion.text, program, *found)
         self.attempts[number] = attempt
         if record is not None:

@@ -149,7 +149,7 @@ class Checker:
 
     def learn(self, job: ToCheck, check: Check) -> None:
         """Cache a verdict, unless it hangs on the machine's load."""
-        if not check.by_load:
+        if not by_load(check):
             self.cache.put(self._key(job), check)
 
     def _key(self, job: ToCheck) -> str:
@@ -245,6 +245,11 @@ class Checker:
         panics = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
         why = _reason(done.returncode) if done.returncode > 128 else " ".join(panics[-4:])[:500]
         return Check("test", f"{len(seen)} of {len(nonces)} test blocks passed; {why or 'it ended early'}")
+
+
+def by_load(check: Check) -> bool:
+    """Whether it may be the machine's load that spoke, and not the program."""
+    return not check.passed and ("wall clock" in check.detail or "signal 9" in check.detail)
 
 
 def check_machine(done: Finished) -> None:

@@ -19,7 +19,7 @@ from sleepy.repair.best_of_n import BestOfN
 from sleepy.repair.ensemble import Ensemble
 from sleepy.repair.multi_turn import MultiTurn
 from sleepy.repair.single_shot import SingleShot
-from sleepy.sandbox._sandbox import Checker
+from sleepy.sandbox._sandbox import Checker, by_load
 from tests.repair.recorded import Recorded, served
 
 
@@ -64,7 +64,7 @@ def test_scores_that_hang_on_the_load_are_not_kept(
     detail: str, kept: bool, checker: Checker, koan: Task, tmp_path: Path
 ) -> None:
     def measure() -> Scores:
-        attempt = Attempt("", "", "test", (), 1, 1, 0.0, by_load=Check("test", detail).by_load)
+        attempt = Attempt("", "", "test", (), 1, 1, 0.0, by_load=by_load(Check("test", detail)))
         return Scores("t", "d", "m", "llama_cpp", (Result("t", "f", "p", 1, False, (attempt,)),), 0.0)
 
     given = (Served("m", Path(), Path(), "digest"), TaskSet("t", "1", (koan,)), LlamaCpp(), SingleShot())
