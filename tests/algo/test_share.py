@@ -156,6 +156,9 @@ def test_a_basis_from_a_folder_of_adapters(
         write_lora({n: (b.flip(0) * turn, a.flip(1)) for n, (b, a) in own.items()}, tmp_path / name, first.base)
     algorithm = Share(adapters=[str(tmp_path), str(first.folder)], k=4)
     assert not algorithm.problems()
+    read = algorithm.reads()
+    write_lora(own, tmp_path / "a", first.base)  # as if it had been trained again
+    assert len(read) == 6 and sum(x == y for x, y in zip(read, algorithm.reads(), strict=True)) == 5
     adapter = fit(shallow, tmp_path / "run", algorithm, steps=1)
     assert set(remembered(adapter).tasks) == {"a", "b", "adapter", "task_4"}
     assert all(layer.beta.shape[1] <= 4 >= layer.alpha.shape[1] for layer in remembered(adapter).layers.values())

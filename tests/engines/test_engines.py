@@ -86,6 +86,14 @@ def test_a_seed_draws_the_same_answer_again_and_another_one_another(engine: Engi
     assert one == again and one != two and one != greedy and cold == greedy
 
 
+def test_greedy_is_the_likeliest_token_whatever_a_model_s_own_settings_say(f16: Served) -> None:
+    talk = ({"role": "user", "content": "Repeat: one two one two one two one two"},)
+    with Transformers(device="cpu", precision="fp32").open(f16) as session:
+        plain = session.generate([replace(PROMPTS[0], messages=talk, max_tokens=12)])
+        session._model.generation_config.repetition_penalty = 9.0
+        assert session.generate([replace(PROMPTS[0], messages=talk, max_tokens=12)])[0].text == plain[0].text
+
+
 def test_drafts_do_not_change_what_is_drawn(f16: Served) -> None:
     prompts = [replace(p, temperature=0.7, seed=seed) for seed, p in enumerate(PROMPTS[:2])]
     found = []
