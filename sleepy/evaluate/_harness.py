@@ -14,6 +14,7 @@ from sleepy.artifacts import Attempt, Check, Completion, Prompt, Result, Scores,
 from sleepy.engines._engine import Engine
 from sleepy.episodes._record import Record
 from sleepy.episodes._signature import signature_of
+from sleepy.progress import say
 from sleepy.repair._strategy import Strategy, Try
 from sleepy.routing._routing import Route
 from sleepy.sandbox._sandbox import Judge, by_load
@@ -125,7 +126,9 @@ def cached(
     if path.is_file():
         return read_scores(path), True
     scores = measure()
-    if not any(attempt.by_load for result in scores.results for attempt in result.attempts):
+    if loaded := [r.task for r in scores.results if any(attempt.by_load for attempt in r.attempts)]:
+        say(f"these scores are not kept for later runs: the machine's load may have failed {', '.join(loaded)}")
+    else:
         write_scores(path, scores)
     return scores, False
 
