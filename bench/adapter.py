@@ -22,11 +22,10 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from sleepy.algo._checkpoint import digest_of_tensors
 from sleepy.artifacts import Adapter
 from sleepy.engines.llama_cpp import LlamaCpp
-from sleepy.merge._files import WEIGHTS
-from sleepy.stream._serving import hot_adapters, merged
+from sleepy.study.serving import hot_adapters, merged
+from sleepy.tensors import WEIGHTS, digest_of_tensors
 
 ROUNDS = 3
 

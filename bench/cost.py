@@ -20,11 +20,11 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-from sleepy.algo._batches import Example
-from sleepy.algo._trainer import NOTHING, Past
-from sleepy.data._pairs import load_pairs, sample
+from sleepy.options import CONF, options, register
+from sleepy.pairs.builtin import load_pairs, sample
 from sleepy.progress import hush
-from sleepy.schema import CONF, options, register
+from sleepy.train.batches import Example
+from sleepy.train.trainer import NOTHING, Past
 
 TURNS = 2
 ALL = "ewc,olora,share,coef_only,sam,sure"

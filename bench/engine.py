@@ -24,10 +24,10 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 
 from sleepy.artifacts import BaseModel, Prompt, Served, Task
-from sleepy.engines._engine import cut
+from sleepy.engines.engine import cut
 from sleepy.engines.llama_cpp import LlamaCpp, LlamaSession, _common_prefix
-from sleepy.schema import CONF, options, register
-from sleepy.tasks.builtin import every_koan
+from sleepy.exam.builtin import every_koan
+from sleepy.options import CONF, options, register
 
 LONG = range(35, 46)  # lines of a program
 

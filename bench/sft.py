@@ -20,17 +20,17 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-from sleepy.algo._batches import Encoded, Example, encode, schedule
-from sleepy.algo._device import load_base, pick_device, release_base
-from sleepy.algo._grpo import hushed
-from sleepy.algo._trainer import Past, Trainer
-from sleepy.algo.naive import Naive
 from sleepy.artifacts import BaseModel
-from sleepy.data._pairs import load_pairs, sample
-from sleepy.lora.default import Lora
+from sleepy.options import CONF, options, register
+from sleepy.pairs.builtin import load_pairs, sample
 from sleepy.progress import hush
-from sleepy.schema import CONF, options, register
-from sleepy.train.default import Train
+from sleepy.train._grpo import hushed
+from sleepy.train.batches import Encoded, Example, encode, schedule
+from sleepy.train.device import load_base, pick_device, release_base
+from sleepy.train.lora import Lora
+from sleepy.train.naive import Naive
+from sleepy.train.settings import Train
+from sleepy.train.trainer import Past, Trainer
 
 Timed = tuple[list[float], float, float]
 """Losses step by step, seconds of the clock, and of the processor."""

@@ -13,10 +13,10 @@ from pathlib import Path
 import share_phase1 as other
 import torch
 
-from sleepy.algo._share_lora import find_adapters, write_lora
-from sleepy.data._pairs import load_pairs
+from sleepy.adapters.lora import find_adapters, write_lora
+from sleepy.pairs.builtin import load_pairs
 from sleepy.progress import Stages
-from sleepy.subspace.default import Subspace
+from sleepy.subspace.subspace import Subspace
 
 
 def planted(name: str, family: str, blocks: int) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

@@ -161,6 +161,11 @@ class GgufFile:
     digest: str
     size: int
 
+    @classmethod
+    def of(cls, path: Path, quantization: str) -> GgufFile:
+        """The record of a finished file."""
+        return cls(path, quantization, digest_of_file(path), path.stat().st_size)
+
 
 @dataclass(frozen=True)
 class Prompt:

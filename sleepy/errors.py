@@ -21,6 +21,10 @@ class ModelError(SleepyError):
     """Weights that cannot be had, do not match their digest, or do not fit each other."""
 
 
+class DiskError(SleepyError):
+    """A disk that is full, or that may not be written."""
+
+
 class SandboxError(SleepyError):
     """The compiler or the sandbox itself is broken. Never scored as a failed koan."""
 

@@ -10,27 +10,27 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sleepy.artifacts import Adapter, BaseModel, Comparison, HotAdapter, Scores, Served, TaskSet, Verdict, digest_of
-from sleepy.data._pairs import load_pairs
 from sleepy.errors import ConfigError
-from sleepy.evaluate._harness import unrouted
-from sleepy.evaluate._stats import compare
-from sleepy.mend._stage import find, repair_own
+from sleepy.evaluate.harness import unrouted
+from sleepy.evaluate.stats import compare
+from sleepy.exam.audit import audit, require_proof
+from sleepy.exam.audit_page import write_audit
+from sleepy.exam.builtin import every_koan
+from sleepy.options import options
+from sleepy.own_code.stage import find, repair_own
+from sleepy.pairs.builtin import load_pairs
 from sleepy.progress import Stages, hush, say
-from sleepy.report._summary import RunSummary
-from sleepy.routing._routing import accuracy
-from sleepy.schema import options
-from sleepy.stream._in_use import promote
-from sleepy.stream._learned import Learned
-from sleepy.stream._learner import Learner
-from sleepy.stream._serving import hot_adapters
-from sleepy.tasks._audit import audit, require_proof
-from sleepy.tasks._page import write_audit
-from sleepy.tasks.builtin import every_koan
-from sleepy.track import _log
-from sleepy.track._adapters import adapter_folders
-from sleepy.track._run import Run
-from sleepy.track._sweep import sweep_key
-from sleepy.track._tracker import Tracker
+from sleepy.report.summary import RunSummary
+from sleepy.routing.route import accuracy
+from sleepy.study.in_use import promote
+from sleepy.study.learned import Learned
+from sleepy.study.learner import Learner
+from sleepy.study.serving import hot_adapters
+from sleepy.track import log
+from sleepy.track.adapters import adapter_folders
+from sleepy.track.run import Run
+from sleepy.track.sweep import sweep_key
+from sleepy.track.tracker import Tracker
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "fetch": (), "prove": (), "audit": ("prove",), "baseline": ("fetch", "prove"), "train": ("baseline",),
@@ -79,7 +79,7 @@ def run(config: DictConfig) -> None:
         hush()
     with tracker.run(name=name, tags=tags, parent=parent) as tracked:
         resolved: Any = OmegaConf.to_container(config, resolve=True)
-        _log.config(tracked, resolved, overrides)
+        log.config(tracked, resolved, overrides)
         job = Job(chosen, choices, overrides, Path(hydra.runtime.output_dir), tracker, tracked)
         for stage in stages:
             getattr(job, stage)()
@@ -142,7 +142,7 @@ class Job:
         self.checker = self.chosen["sandbox"].open(self.cache)
         with self.stages.stage("prove", 2 * len(self.tasks), "check") as done:
             require_proof(self.tasks.tasks, self.checker, done)
-        _log.task_set(self.tracked, self.tasks, "evaluation")
+        log.task_set(self.tracked, self.tasks, "evaluation")
 
     def audit(self) -> None:
         """The exam examined: cheats and near-duplicates too. Raises DataError when anything is found."""
@@ -159,7 +159,7 @@ class Job:
         """The untouched model on the koans; measured once for a model, task set, prompt and engine."""
         self.learner = self._learner()
         self.before = self.learner.measure(self.tasks, stage="baseline")
-        _log.scores(self.tracked, self.folder, self.before, "baseline")
+        log.scores(self.tracked, self.folder, self.before, "baseline")
         page = self.chosen["report"].scores(self.folder, self.before, "baseline")
         self.tracked.artifact(page, "report")
         if "report" not in self.root.stages:
@@ -180,7 +180,7 @@ class Job:
             if self.adapter:  # of a stream's adapters the one that it ends with
                 self.tracked.tags({"adapter.digest": self.adapter.digest})
             if learned.course:
-                _log.course(self.tracked, self.folder, learned.course)
+                log.course(self.tracked, self.folder, learned.course)
 
     def merge(self) -> None:
         """Several adapters made one, unless they are routed; the one added to the weights."""
@@ -188,7 +188,7 @@ class Job:
             if self.adapters and not self.chosen["routing"].routes:
                 several, folder = list(self.adapters.values()), self.folder / "adapter"
                 self.adapter = self.chosen["merge"].combine(several, self.base, folder, self.root.seed)
-                _log.adapter(self.tracked, self.adapter)
+                log.adapter(self.tracked, self.adapter)
                 self.tracked.tags({"adapter.digest": self.adapter.digest})
             self.merged = self.chosen["merge"].merge(self.adapter, self.base, self.folder / "merged")
 
@@ -202,7 +202,7 @@ class Job:
             )  # fmt: skip
             if self.chosen["routing"].routes:
                 self.hot = hot_adapters(self.adapters, self.base, self.folder / "export" / "adapters")
-        _log.export(self.tracked, self.exported)
+        log.export(self.tracked, self.exported)
 
     def evaluate(self) -> None:
         """The exported model on the same koans, its adapters routed where there are several."""
@@ -222,7 +222,7 @@ class Job:
             inside = {"": self.adapter} if self.adapter else {}  # in the weights
             self.after = self.learner.measure_export(served, route, self.adapters if self.hot else inside)
         self.chosen["merge"].clean(self.merged, self.base)
-        _log.scores(self.tracked, self.folder, self.after, "eval")
+        log.scores(self.tracked, self.folder, self.after, "eval")
 
     def gate(self) -> None:
         """Paired with the untouched model, koan by koan; what is accepted replaces what is in use, if it may."""
@@ -231,15 +231,15 @@ class Job:
             history = self.learned.history  # a stream of cycles has asked the gate itself, on other koans
             gate = self.chosen["gate"]
             self.verdict = history.verdict if history else gate.decide(self.comparison, self.before, self.after)
-            _log.verdict(self.tracked, self.comparison, self.verdict)
-            _log.koans(self.tracked, self.before, self.after)
+            log.verdict(self.tracked, self.comparison, self.verdict)
+            log.koans(self.tracked, self.before, self.after)
         if self.verdict.promoted and self.adapter is not None:
             step = "" if self.adapters else self.adapter.folder.relative_to(self.folder).parent
             promote(self.learner, None if history else gate, self.adapter, self.after, Path("adapter", step))
 
     def report(self) -> None:
         """The table in the terminal, and the page with its pictures."""
-        code = _log.code(self.tracked)
+        code = log.code(self.tracked)
         with self.stages.stage("report", unit="page"):
             summary = RunSummary(
                 name=" ".join(self.overrides) or "defaults",

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sleepy.artifacts import BaseModel, Task
-from sleepy.sandbox._sandbox import Checker
 from sleepy.sandbox.bwrap import Bwrap
+from sleepy.sandbox.checker import Checker
 
 LAYERS = 2
 BROKEN = """pub fn total(words: Vec<String>) -> usize {

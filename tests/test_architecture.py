@@ -69,23 +69,23 @@ def test_a_tree_that_keeps_the_rules_is_not_accused(house: Path) -> None:
     assert [line for check in CHECKS for line in check(house)] == []
 
 
-NAIVE, SHARED, LATE = "sleepy/algo/naive.py", "sleepy/algo/_shared.py", "sleepy/algo/_late.py"
-CLASS, A_YAML = "_target_: sleepy.algo.naive.Naive", "conf/algo/naive.yaml"
+NAIVE, SHARED, LATE = "sleepy/train/naive.py", "sleepy/algo/_shared.py", "sleepy/algo/_late.py"
+CLASS, A_YAML = "_target_: sleepy.train.naive.Naive", "conf/algo/naive.yaml"
 INIT = "class A:\n    def __init__(self, {}): ..."
 VIOLATIONS: list[tuple[Callable[[Path], list[str]], str, str, str]] = [
     (every_yaml_names_an_option, A_YAML, "steps: 2", "found _target_ ''"),
     (every_yaml_names_an_option, A_YAML, "_target_: torch.optim.SGD", "expected a class under sleepy."),
     (every_yaml_names_an_option, A_YAML, "_target_: sleepy.algo._shared.HELP", "is plumbing"),
-    (every_yaml_names_an_option, A_YAML, "_target_: sleepy.algo.naive.Gone", "there is no class"),
+    (every_yaml_names_an_option, A_YAML, "_target_: sleepy.train.naive.Gone", "there is no class"),
     (every_yaml_names_an_option, "conf/algo/other.yaml", CLASS, "expected sleepy.algo.other"),
     (every_yaml_names_an_option, "conf/colour/red.yaml", CLASS, "'colour' is unknown"),
     (every_option_has_a_yaml, "sleepy/engines/orphan.py", "", "engines.orphan: no YAML"),
     (imports_point_one_way, LATE, "def f():\n    from sleepy.engines.echo import Echo", "comes later"),
     (imports_point_one_way, LATE, "from ..engines import echo", "imports sleepy.engines.echo"),
-    (imports_point_one_way, "sleepy/errors.py", "import sleepy.algo.naive", "errors:1 imports sleepy.algo.naive"),
+    (imports_point_one_way, "sleepy/errors.py", "import sleepy.train.naive", "errors:1 imports sleepy.train.naive"),
     (imports_point_one_way, "sleepy/engines/echo.py", "from sleepy import pipeline", "imports sleepy.pipeline"),
     (imports_point_one_way, "sleepy/attic/old.py", "", "no place in the stage order"),
-    (no_import_cycles, SHARED, "def f():\n    from . import naive", "algo._shared -> sleepy.algo.naive"),
+    (no_import_cycles, SHARED, "def f():\n    from . import naive", "algo._shared -> sleepy.train.naive"),
     (importing_is_light, SHARED, "HELP = 1\nimport numpy", "numpy is loaded"),
     (importing_is_light, SHARED, "import nowhere", "No module named 'nowhere'"),
     (modules_are_small, LATE, "x = 1\n" * 301, "expected at most 300"),

@@ -27,7 +27,7 @@ def sleepy(*words: str, folder: Path, timeout: float = 120, **env: str) -> subpr
 
 def test_help_and_config_answer_without_loading_anything_heavy(tmp_path: Path) -> None:
     shown = sleepy("--cfg", "job", folder=tmp_path)
-    assert shown.returncode == 0 and "sleepy.algo.naive.Naive" in shown.stdout
+    assert shown.returncode == 0 and "sleepy.train.naive.Naive" in shown.stdout
     probe = (
         f"import sys; sys.argv = ['run.py', '--help']; sys.path.insert(0, {str(ROOT)!r})\n"
         "import run\n"
@@ -88,8 +88,8 @@ def test_experiments_with_and_without_plus(tmp_path: Path, word: str) -> None:
 
 
 def test_an_algorithm_brings_its_mix_and_the_command_line_wins(tmp_path: Path) -> None:
-    assert "sleepy.data.mixed.Mixed" in sleepy("algo=replay", "--cfg", "job", folder=tmp_path).stdout
-    assert "sleepy.data.all.All" in sleepy("algo=replay", "data=all", "--cfg", "job", folder=tmp_path).stdout
+    assert "sleepy.pairs.mixed.Mixed" in sleepy("algo=replay", "--cfg", "job", folder=tmp_path).stdout
+    assert "sleepy.pairs.all.All" in sleepy("algo=replay", "data=all", "--cfg", "job", folder=tmp_path).stdout
 
 
 def test_what_this_machine_cannot_do_is_said_before_anything_is_fetched(tmp_path: Path) -> None:

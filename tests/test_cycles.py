@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sleepy.episodes._store import open_episodes
+from sleepy.episodes.store import open_episodes
 from tests.jobs import ROOT, own_cache, runs, sleepy
 
 pytestmark = pytest.mark.slow

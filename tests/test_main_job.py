@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sleepy.episodes._store import open_episodes
+from sleepy.episodes.store import open_episodes
 from tests.jobs import ROOT, SMALL, own_cache, runs, sleepy
 
 pytestmark = pytest.mark.slow

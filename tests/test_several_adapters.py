@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.adapters.made import random_adapter, tiny_base
 from tests.jobs import ROOT, runs, sleepy
-from tests.merge.made import random_adapter, tiny_base
 
 pytestmark = pytest.mark.slow
 

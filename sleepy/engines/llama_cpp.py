@@ -11,11 +11,11 @@ from importlib.metadata import version
 from typing import Any, ClassVar
 
 from sleepy.artifacts import Completion, Prompt, Served
-from sleepy.engines._adapters import LlamaAdapters
-from sleepy.engines._engine import Done, cut, ignore, picker
-from sleepy.engines._lookup import Lookup
+from sleepy.engines.engine import Done, cut, ignore, picker
+from sleepy.engines.hot import LlamaAdapters
+from sleepy.engines.lookup import Lookup
 from sleepy.errors import EngineError
-from sleepy.schema import ranged
+from sleepy.options import ranged
 
 _WORTH = 64  # tokens: less is evaluated again, because another split of a prompt can flip a near-tie
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sleepy.artifacts import Completion, Prompt, Served, digest_of_file
-from sleepy.engines._adapters import hot_adapter
-from sleepy.engines._engine import Done, cut, ignore
+from sleepy.deliver.modelfile import modelfile
 from sleepy.engines._http import AGAIN, Temporary, retried
 from sleepy.engines._remote import Wording, hold_to
+from sleepy.engines.engine import Done, cut, ignore
+from sleepy.engines.hot import hot_adapter
 from sleepy.errors import EngineError, ModelError
-from sleepy.export._modelfile import modelfile
-from sleepy.schema import ranged
+from sleepy.options import ranged
 
 T = TypeVar("T")
 

@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from sleepy.artifacts import Completion, Prompt, Served
-from sleepy.engines._engine import Done, cut, ignore
 from sleepy.engines._http import Server
 from sleepy.engines._remote import Wording, hold_to
+from sleepy.engines.engine import Done, cut, ignore
 from sleepy.errors import EngineError
-from sleepy.schema import ranged
+from sleepy.options import ranged
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any, ClassVar
 
-from sleepy.algo._device import pick_device, pick_dtype
 from sleepy.artifacts import Completion, Prompt, Served
-from sleepy.engines._adapters import check_fit, hot_adapter
 from sleepy.engines._arrow import add_arrow, arrow_settings
-from sleepy.engines._engine import Done, cut, ignore
+from sleepy.engines.engine import Done, cut, ignore
+from sleepy.engines.hot import check_fit, hot_adapter
 from sleepy.errors import EngineError
-from sleepy.models._head import contiguous_head
-from sleepy.schema import choice
+from sleepy.models.head import contiguous_head
+from sleepy.options import choice
+from sleepy.train.device import pick_device, pick_dtype
 
 
 @dataclass(frozen=True, kw_only=True)

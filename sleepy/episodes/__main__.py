@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from sleepy.episodes._jsonl import VERDICTS, export_episodes, import_episodes
-from sleepy.episodes._store import open_episodes
+from sleepy.episodes.jsonl import VERDICTS, export_episodes, import_episodes
+from sleepy.episodes.store import open_episodes
 from sleepy.errors import SleepyError
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sleepy.artifacts import Adapter, BaseModel
-from sleepy.engines._engine import Engine
+from sleepy.engines.engine import Engine
 from sleepy.errors import ConfigError
-from sleepy.merge._files import WEIGHTS
-from sleepy.routing._routing import Routing
-from sleepy.schema import choice
+from sleepy.options import choice
+from sleepy.routing.route import Routing
+from sleepy.tensors import WEIGHTS
 
 # So many koans, times the weights' bytes over the adapter's, are where a hot adapter has cost what a merge with its
 # quantisation costs (bench/adapter.py, docs/repair.md).

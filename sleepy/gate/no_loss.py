@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sleepy.artifacts import Comparison, Scores, Verdict
-from sleepy.evaluate._stats import changes_by_family, holm, mcnemar_exact, p_text
-from sleepy.gate._rule import changes, verdict
-from sleepy.schema import ranged
+from sleepy.evaluate.stats import changes_by_family, holm, mcnemar_exact, p_text
+from sleepy.gate.rule import changes, verdict
+from sleepy.options import ranged
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sleepy.artifacts import Comparison, Scores, Verdict
-from sleepy.gate._rule import verdict
-from sleepy.schema import ranged
+from sleepy.gate.rule import verdict
+from sleepy.options import ranged
 
 
 @dataclass(frozen=True, kw_only=True)

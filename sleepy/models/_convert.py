@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from sleepy.errors import ModelError
-from sleepy.models._files import locked
+from sleepy.files import locked
 from sleepy.models._pip import run_pip
 
 

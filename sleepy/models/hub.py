@@ -9,11 +9,12 @@ from pathlib import Path
 
 from sleepy.artifacts import BaseModel, digest_of
 from sleepy.errors import ModelError
+from sleepy.files import locked, need_space, read_json
+from sleepy.gguf.llama import quantize
 from sleepy.models._convert import convert_to_gguf
-from sleepy.models._derive import compare_tokens, derive_from_gguf, write_weights
 from sleepy.models._fetch import ask_hub, first_line
-from sleepy.models._files import locked, made_once, need_space, read_json, remembered_digest
-from sleepy.models._llama import quantize
+from sleepy.models.derive import compare_tokens, derive_from_gguf, write_weights
+from sleepy.models.files import made_once, remembered_digest
 
 # What a model folder may consist of; nothing else is downloaded, and these decide the digest.
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")

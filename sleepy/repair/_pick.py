@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from sleepy.repair._strategy import Try
-from sleepy.tasks._rust import tokens
+from sleepy.repair.strategy import Try
+from sleepy.rust.tokens import tokens
 
 
 def normal(program: str) -> str:

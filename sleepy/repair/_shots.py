@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import replace
 
-from sleepy.artifacts import Check, Diagnostic, Task, TaskSet
-from sleepy.data._pairs import load_pairs
-from sleepy.repair._strategy import full_message
+from sleepy.artifacts import Check, Task, TaskSet
+from sleepy.pairs.builtin import load_pairs
+from sleepy.rust.drawn import undrawn
+from sleepy.rust.messages import full_message
 
-# What rustc draws: an error, a help or note, a line of the program, what was added to it, marks and perhaps a label.
-_ERROR = re.compile(r"error(?:\[(\w+)\])?: (.*)")
-_ASIDE = re.compile(r"(?: *= )?(help|note): (.*)")
-_SOURCE = re.compile(r" *(\d+) ([|+~-]) ?(.*)")
-_ADDED = re.compile(r" *\| [ +~]*[+~]")
-_UNDER = re.compile(r" *\|([ |^_-]*)(.*)")
 _WORD = re.compile(r"[A-Za-z_]+|[&*?'<>]")
 
 
@@ -32,8 +26,7 @@ def _words_of_pairs() -> tuple[frozenset[str], ...]:
 
 def _words(rendered: str) -> frozenset[str]:
     """What rustc says, without the program's lines that it draws."""
-    said = [line for line in rendered.splitlines() if not _SOURCE.match(line)]
-    return frozenset(_WORD.findall("\n".join(said)))
+    return frozenset(_WORD.findall(undrawn(rendered)))
 
 
 def nearest(task: Task, broken: Check, count: int) -> list[Task]:
@@ -49,30 +42,3 @@ def nearest(task: Task, broken: Check, count: int) -> list[Task]:
     own = {task.id, task.skeleton, task.broken}
     others = [i for i, p in enumerate(pairs()) if not own & {p.id, p.skeleton or p.id, p.broken}]
     return [pairs().tasks[i] for i in sorted(others, key=unlike)[:count]]
-
-
-def errors_of(pair: Task) -> list[Diagnostic]:
-    """The errors of a pair's broken program, read from its message as rustc drew it, as far as the drawing tells:
-    a prompt is put together without the compiler."""
-    found: list[Diagnostic] = []
-    labels: list[tuple[bool, int, str]] = []
-    helps: list[str] = []
-    section, place, lint = "", 0, "" if pair.code.startswith("E0") else pair.code
-    lines = pair.message.splitlines()
-    for line, below in zip([*lines, "error: "], [*lines[1:], "", ""], strict=True):  # the added line ends the last one
-        if match := _ERROR.match(line):
-            if found:
-                shown = [(number, text) for _, number, text in sorted(labels, key=lambda label: label[0])]
-                found[-1] = replace(found[-1], labels=tuple(dict.fromkeys(shown)), helps=tuple(helps))
-            found.append(Diagnostic(match[1] or lint, match[2], (), (), ""))
-            section, place, labels, helps = "labels", 0, [], []
-        elif match := _ASIDE.match(line):
-            section = match[1]
-            helps += [match[2]] if section == "help" else []
-        elif match := _SOURCE.match(line):
-            place = int(match[1])
-            if section == "help" and (match[2] in "+~" or _ADDED.match(below)):
-                helps[-1] += f"\n    line {place}: `{match[3].strip()}`"
-        elif section == "labels" and place and (match := _UNDER.match(line)) and (match[2] or "^" in match[1]):
-            labels.append(("^" not in match[1], place, match[2]))
-    return found[:-1]

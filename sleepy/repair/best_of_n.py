@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sleepy.artifacts import Check, Prompt, Task, digest_of
-from sleepy.repair._asking import Asking
+from sleepy.options import choice, ranged
 from sleepy.repair._pick import pick
-from sleepy.repair._strategy import Try
-from sleepy.schema import choice, ranged
+from sleepy.repair.asking import Asking
+from sleepy.repair.strategy import Try
 
 
 @dataclass(frozen=True, kw_only=True)

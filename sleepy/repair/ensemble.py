@@ -8,11 +8,11 @@ from typing import Self
 
 from sleepy.artifacts import Check, Prompt, Task
 from sleepy.errors import ConfigError
-from sleepy.repair._asking import Asking
+from sleepy.options import choice
 from sleepy.repair._pick import pick
-from sleepy.repair._strategy import Strategy, Try
+from sleepy.repair.asking import Asking
 from sleepy.repair.single_shot import SingleShot
-from sleepy.schema import choice
+from sleepy.repair.strategy import Strategy, Try
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sleepy.artifacts import Check, Prompt, Task
-from sleepy.episodes._signature import signature_of
-from sleepy.repair._asking import Asking
+from sleepy.options import choice, ranged
 from sleepy.repair._pick import normal
-from sleepy.repair._strategy import Try
-from sleepy.schema import choice, ranged
+from sleepy.repair.asking import Asking
+from sleepy.repair.strategy import Try
+from sleepy.rust.signature import signature_of
 
 
 @dataclass(frozen=True, kw_only=True)

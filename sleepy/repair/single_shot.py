@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sleepy.repair._asking import Asking
+from sleepy.repair.asking import Asking
 
 
 @dataclass(frozen=True, kw_only=True)

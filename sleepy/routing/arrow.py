@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from sleepy.artifacts import TaskSet
 from sleepy.engines._arrow import arrow_name
 from sleepy.errors import ConfigError
-from sleepy.routing._routing import Route, Routing
-from sleepy.schema import ranged
+from sleepy.options import ranged
+from sleepy.routing.route import Route, Routing
 
 
 @dataclass(frozen=True, kw_only=True)

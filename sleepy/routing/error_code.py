@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sleepy.artifacts import Check, Task, TaskSet
-from sleepy.repair._strategy import full_message
-from sleepy.routing._routing import Route, Routing, require_pairs, spoken
+from sleepy.routing.route import Route, Routing, require_pairs
+from sleepy.rust.messages import full_message, spoken
 
 _QUOTED = re.compile(r"`[^`]*`")
 _NAME = re.compile(r"[^\W\d][\w:]*")

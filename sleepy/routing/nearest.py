@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from sleepy.artifacts import Check, Task, TaskSet
-from sleepy.repair._strategy import full_message
-from sleepy.routing._routing import Route, Routing, require_pairs, spoken
-from sleepy.schema import ranged
+from sleepy.options import ranged
+from sleepy.routing.route import Route, Routing, require_pairs
+from sleepy.rust.messages import full_message, spoken
 
 _WORD = re.compile(r"[^\W\d]\w*|[?!&]")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sleepy.artifacts import TaskSet
-from sleepy.routing._routing import Route, Routing
+from sleepy.routing.route import Route, Routing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sleepy.artifacts import TaskSet
-from sleepy.routing._routing import Route, Routing
+from sleepy.routing.route import Route, Routing
 
 
 @dataclass(frozen=True, kw_only=True)

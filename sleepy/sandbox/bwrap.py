@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sleepy.errors import SandboxError
-from sleepy.sandbox._rustc import clean_environment, toolchain
-from sleepy.sandbox._sandbox import STARTED, Limits, Sandbox
+from sleepy.sandbox.checker import STARTED, Limits, Sandbox
+from sleepy.sandbox.rustc import clean_environment, toolchain
 
 # The limit on processes counts all of a user's, on the whole machine: as root each folder has a nobody of its own.
 _NOBODIES, _FIRST_NOBODY = 20_000, 40_000

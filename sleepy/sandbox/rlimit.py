@@ -7,8 +7,8 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from sleepy.sandbox._rustc import clean_environment
-from sleepy.sandbox._sandbox import STARTED, Checker, Limits, Sandbox
+from sleepy.sandbox.checker import STARTED, Checker, Limits, Sandbox
+from sleepy.sandbox.rustc import clean_environment
 
 NOT_COVERED = (
     "sandbox=rlimit limits CPU time, memory, processes and file size of each process, but the program sees "

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sleepy.track._store import open_store
-from sleepy.track._tracker import Tracker
+from sleepy.track.store import open_store
+from sleepy.track.tracker import Tracker
 
 
 @dataclass(frozen=True, kw_only=True)

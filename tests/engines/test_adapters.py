@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 
 from sleepy.artifacts import Adapter, BaseModel, HotAdapter, Prompt, Served
+from sleepy.deliver.merge import Merge
 from sleepy.engines.llama_cpp import LlamaCpp
 from sleepy.engines.transformers import Transformers
 from sleepy.errors import EngineError
-from sleepy.export._adapter import adapter_gguf
-from sleepy.export._header import read_header
-from sleepy.export._write import write_f16
-from sleepy.merge.default import Merge
-from tests.merge.made import random_adapter, tiny_base
+from sleepy.gguf.adapter import adapter_gguf
+from sleepy.gguf.header import read_header
+from sleepy.gguf.write import write_f16
+from tests.adapters.made import random_adapter, tiny_base
 
 pytestmark = pytest.mark.slow  # together they are half a minute
 

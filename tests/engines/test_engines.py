@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sleepy.artifacts import BaseModel, Completion, Prompt, Served
-from sleepy.engines._engine import Engine, picker
+from sleepy.engines.engine import Engine, picker
 from sleepy.engines.llama_cpp import LlamaCpp
 from sleepy.engines.transformers import Transformers
 from sleepy.errors import EngineError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleepy.engines._lookup import Lookup
+from sleepy.engines.lookup import Lookup
 
 
 def decode(source: list[int], answer: list[int]) -> tuple[list[int], int]:

@@ -15,8 +15,8 @@ from sleepy.artifacts import Check, Completion, Prompt, Served
 from sleepy.engines.llama_cpp import LlamaCpp
 from sleepy.engines.openai import OpenAI
 from sleepy.errors import EngineError
+from sleepy.exam.builtin import every_koan
 from sleepy.repair.single_shot import SingleShot
-from sleepy.tasks.builtin import every_koan
 from tests.engines.conftest import KEY
 from tests.engines.serving import free_port
 

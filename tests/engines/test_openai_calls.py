@@ -19,7 +19,7 @@ from sleepy.artifacts import Completion, Prompt, Served
 from sleepy.engines import _remote
 from sleepy.engines.openai import OpenAI, _each
 from sleepy.errors import EngineError
-from sleepy.schema import problems_of
+from sleepy.options import problems_of
 from tests.engines.conftest import KEY
 from tests.engines.serving import Asked, Reply, answering, free_port, said
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from sleepy.episodes._store import Episode, open_episodes
+from sleepy.episodes.store import Episode, open_episodes
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PRELUDE = """
 import os, sys
 from dataclasses import replace
 from pathlib import Path
-from sleepy.episodes._store import Episode, now, open_episodes
+from sleepy.episodes.store import Episode, now, open_episodes
 from sleepy.errors import DataError
 path = Path(sys.argv[1])
 episode = {episode!r}

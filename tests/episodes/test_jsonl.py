@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sleepy.episodes.__main__ import main
-from sleepy.episodes._jsonl import export_episodes, import_episodes
-from sleepy.episodes._store import Episode, open_episodes
+from sleepy.episodes.jsonl import export_episodes, import_episodes
+from sleepy.episodes.store import Episode, open_episodes
 from sleepy.errors import DataError
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sleepy.artifacts import Attempt, Prompt, Task, digest_of
-from sleepy.episodes._record import diff, recorder
-from sleepy.episodes._store import open_episodes
-from sleepy.sandbox._sandbox import Checker
+from sleepy.episodes.record import diff, recorder
+from sleepy.episodes.store import open_episodes
+from sleepy.sandbox.checker import Checker
 
 
 def test_every_attempt_is_stored_as_it_happens(tmp_path: Path, checker: Checker, koan: Task) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sleepy.episodes import _store
-from sleepy.episodes._store import Episode, now, open_episodes
+from sleepy.episodes import store
+from sleepy.episodes.store import Episode, now, open_episodes
 from tests.episodes.conftest import all_of, python
 
 
@@ -69,7 +69,7 @@ def test_processes_write_at_once(tmp_path: Path, episode: Episode) -> None:
 
 def test_of_two_that_make_the_file_the_first_wins(filled: Path) -> None:
     before = filled.read_bytes()
-    _store._create(filled)
+    store._create(filled)
     assert filled.read_bytes() == before and os.listdir(filled.parent) == ["e.db"]
 
 

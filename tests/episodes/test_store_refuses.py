@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from sleepy.episodes import _store
-from sleepy.episodes._store import Episode, open_episodes
+from sleepy.episodes import store as store_module
+from sleepy.episodes.store import Episode, open_episodes
 from sleepy.errors import DataError
 from tests.episodes.conftest import all_of, python
 
@@ -47,7 +47,7 @@ def foreign(path: Path) -> None:
 
 def newer(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
-        db.execute(f"PRAGMA user_version = {len(_store.VERSIONS) + 1}")
+        db.execute(f"PRAGMA user_version = {len(store_module.VERSIONS) + 1}")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_file_that_is_not_ours_to_use_is_refused_and_left(filled: Path, damage
 def test_a_newer_file_in_use_is_left_too(filled: Path, tmp_path: Path) -> None:
     """What is new stands in the -wal, which SQLite would move into the file when the last connection is closed."""
     with closing(sqlite3.connect(filled)) as db:
-        db.execute(f"PRAGMA user_version = {len(_store.VERSIONS) + 1}")
+        db.execute(f"PRAGMA user_version = {len(store_module.VERSIONS) + 1}")
         copies = [shutil.copy(f"{filled}{end}", tmp_path / f"copy.db{end}") for end in ("", "-wal")]
     before = [Path(copy).read_bytes() for copy in copies]
     with pytest.raises(DataError, match="has version 2"):
@@ -97,7 +97,7 @@ def test_an_older_file_is_brought_up_to_date(filled: Path, episode: Episode, mon
         ("CREATE INDEX moods ON episodes (mood)",),
     )
     with monkeypatch.context() as later:
-        later.setattr(_store, "VERSIONS", (*_store.VERSIONS, *newer))
+        later.setattr(store_module, "VERSIONS", (*store_module.VERSIONS, *newer))
         failed: list[Exception] = []
 
         def open_it() -> None:
@@ -124,7 +124,9 @@ def test_an_older_file_is_brought_up_to_date(filled: Path, episode: Episode, mon
 def test_a_step_that_fails_leaves_the_older_file(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = all_of(filled)
     with monkeypatch.context() as later:
-        later.setattr(_store, "VERSIONS", (*_store.VERSIONS, ("DROP INDEX episodes_by_time", "DROP INDEX gone")))
+        later.setattr(
+            store_module, "VERSIONS", (*store_module.VERSIONS, ("DROP INDEX episodes_by_time", "DROP INDEX gone"))
+        )
         with pytest.raises(DataError, match="no such index: gone"):
             open_episodes(filled)
     with closing(sqlite3.connect(filled)) as db:
@@ -145,7 +147,7 @@ def test_a_full_disk_is_explained_and_what_was_there_stays(filled: Path, episode
 def test_a_file_that_another_program_holds_is_explained(
     filled: Path, episode: Episode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_store, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.1)
     with closing(sqlite3.connect(filled)) as holder, open_episodes(filled) as store:
         holder.execute("BEGIN IMMEDIATE")
         with pytest.raises(DataError, match="database is locked; end the program that holds it"):

@@ -19,13 +19,13 @@ from sleepy.engines.llama_cpp import LlamaCpp
 from sleepy.engines.openai import OpenAI
 from sleepy.errors import ConfigError, EngineError
 from sleepy.evaluate.default import Evaluate
+from sleepy.options import CONF, options, register
 from sleepy.progress import Stages
 from sleepy.routing.error_code import ErrorCode
 from sleepy.routing.none import NoRouting
-from sleepy.sandbox._sandbox import Checker
-from sleepy.schema import CONF, options, register
-from sleepy.stream._learner import Learner
-from tests.merge.made import random_adapter
+from sleepy.sandbox.checker import Checker
+from sleepy.study.learner import Learner
+from tests.adapters.made import random_adapter
 
 
 def files(folder: Path, weights: int, adapter: int) -> tuple[Any, Any]:

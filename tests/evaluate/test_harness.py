@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 
 from sleepy.artifacts import Attempt, BaseModel, Check, Completion, Prompt, Result, Scores, Served, Task, TaskSet
-from sleepy.engines._engine import Done, ignore
+from sleepy.engines.engine import Done, ignore
 from sleepy.engines.llama_cpp import LlamaCpp
 from sleepy.errors import EngineError
-from sleepy.evaluate._harness import cached, evaluate, read_scores, write_scores
-from sleepy.evaluate._metrics import summary
-from sleepy.repair._strategy import Strategy, short_message
+from sleepy.evaluate.harness import cached, evaluate, read_scores, write_scores
+from sleepy.evaluate.metrics import summary
 from sleepy.repair.best_of_n import BestOfN
 from sleepy.repair.ensemble import Ensemble
 from sleepy.repair.multi_turn import MultiTurn
 from sleepy.repair.single_shot import SingleShot
-from sleepy.sandbox._sandbox import Checker, by_load
+from sleepy.repair.strategy import Strategy
+from sleepy.rust.messages import short_message
+from sleepy.sandbox.checker import Checker, by_load
 from tests.repair.recorded import Recorded, served
 
 

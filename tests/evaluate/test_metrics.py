@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sleepy.artifacts import Attempt, Result, Scores
-from sleepy.evaluate._metrics import summary
+from sleepy.evaluate.metrics import summary
 
 
 def attempt(stage: str, signature: str = "", tokens: int = 10) -> Attempt:

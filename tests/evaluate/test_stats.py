@@ -12,7 +12,7 @@ from scipy.stats import binom, binomtest, false_discovery_control
 
 from sleepy.artifacts import Result, Scores
 from sleepy.errors import DataError
-from sleepy.evaluate._stats import (
+from sleepy.evaluate.stats import (
     bootstrap_difference,
     changes_by_family,
     compare,

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sleepy.artifacts import Result, Scores, Verdict
-from sleepy.evaluate._stats import compare
+from sleepy.evaluate.stats import compare
 from sleepy.gate.no_loss import NoLoss
 from sleepy.gate.significant_gain import SignificantGain
-from sleepy.schema import problems_of
+from sleepy.options import problems_of
 
 
 def decide(gate: NoLoss | SignificantGain, **families: str) -> Verdict:

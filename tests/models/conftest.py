@@ -16,7 +16,7 @@ from tests.models.places import Hub, write_gguf, write_wheel
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model as somebody would publish it: one Q8_0 file."""
-    from sleepy.models._llama import quantize
+    from sleepy.gguf.llama import quantize
 
     folder = tmp_path_factory.mktemp("published")
     quantize(write_gguf(folder / "float.gguf"), folder / "tiny.gguf", "q8_0")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sleepy.errors import ModelError
-from sleepy.models._derive import DIGITS_APART, SAMPLE, compare_tokens, derive_from_gguf
-from sleepy.models._llama import header, quantize, tokenize
+from sleepy.gguf.llama import header, quantize, tokenize
+from sleepy.models.derive import DIGITS_APART, SAMPLE, compare_tokens, derive_from_gguf
 from tests.models.places import TEMPLATE, write_gguf
 
 

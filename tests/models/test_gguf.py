@@ -19,7 +19,7 @@ import pytest
 from sleepy.artifacts import digest_of_file
 from sleepy.errors import ModelError
 from sleepy.models.gguf import GgufModel
-from sleepy.schema import problems_of
+from sleepy.options import problems_of
 from tests.models.places import Hub, write_wheel
 
 

@@ -16,7 +16,7 @@ import yaml
 from sleepy.errors import ModelError
 from sleepy.models.gguf import GgufModel
 from sleepy.models.hub import HubModel, _snapshot
-from sleepy.schema import problems_of
+from sleepy.options import problems_of
 from tests.models.places import Hub, write_gguf
 
 CONF = Path(__file__).parents[2] / "conf/model"

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sleepy.artifacts import Completion, HotAdapter, Prompt, Result, Served, Task, TaskSet
-from sleepy.engines._engine import Done, ignore
+from sleepy.engines.engine import Done, ignore
 from sleepy.errors import EngineError
-from sleepy.evaluate._harness import evaluate
-from sleepy.repair._strategy import Strategy
-from sleepy.sandbox._sandbox import Checker
+from sleepy.evaluate.harness import evaluate
+from sleepy.repair.strategy import Strategy
+from sleepy.sandbox.checker import Checker
 
 
 @dataclass

@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from sleepy.artifacts import Check, Diagnostic, Task
-from sleepy.data._pairs import load_pairs
 from sleepy.errors import ConfigError
+from sleepy.exam.builtin import every_koan
+from sleepy.options import problems_of
+from sleepy.pairs.builtin import load_pairs
 from sleepy.repair._hints import SHIPPED, advice, hints
-from sleepy.repair._shots import errors_of, nearest
-from sleepy.repair._strategy import short_message
+from sleepy.repair._shots import nearest
 from sleepy.repair.single_shot import SingleShot
-from sleepy.sandbox._sandbox import Checker
-from sleepy.schema import problems_of
-from sleepy.tasks.builtin import every_koan
+from sleepy.rust.drawn import drawn_errors
+from sleepy.rust.messages import short_message
+from sleepy.sandbox.checker import Checker
 
 PAIRS = load_pairs()
 
@@ -27,7 +28,7 @@ def test_every_code_of_the_training_pairs_has_advice() -> None:
     known = {hint.code for hint in hints()}
     assert {pair.code for pair in PAIRS} <= known
     assert all(hint.advice.endswith((".", ")")) and len(hint.advice) < 200 for hint in hints())
-    fits = [(h.code, h.message) for pair in PAIRS for e in errors_of(pair) for h in hints() if h.fits(e)]
+    fits = [(h.code, h.message) for pair in PAIRS for e in drawn_errors(pair) for h in hints() if h.fits(e)]
     assert {(h.code, h.message) for h in hints()} <= set(fits)  # none that no pair needs
 
 
@@ -79,7 +80,7 @@ def test_a_bad_file_of_advice_is_a_problem_of_the_config(tmp_path: Path, text: s
 
 def shown(pair: Task) -> Check:
     """What rustc says of a pair, as its message has it."""
-    errors = errors_of(pair)
+    errors = drawn_errors(pair)
     return Check("compile", "", (replace(errors[0], rendered=pair.message), *errors[1:]))
 
 
@@ -99,13 +100,13 @@ def test_shots_are_alike_and_never_the_task_nor_a_koan() -> None:
 def test_a_shot_shows_the_error_as_a_question_does(checker: Checker) -> None:
     pairs = PAIRS.tasks[::70]
     same = [
-        short_message(errors_of(p), p.broken) == short_message(c.diagnostics, p.broken)
+        short_message(drawn_errors(p), p.broken) == short_message(c.diagnostics, p.broken)
         for p, c in zip(pairs, checker.check_all([p.broken_job for p in pairs]), strict=True)
     ]
     assert sum(same) > len(same) / 2  # the drawing does not tell all
     (twice,) = (p for p in PAIRS if p.id == "borrow_checker/assign_to_immutable/rain_streak")
-    assert [number for number, _ in errors_of(twice)[0].labels] == [4, 2]  # where the error is, then what led to it
-    (lint,) = {error.code for p in PAIRS if p.code == "clippy::len_zero" for error in errors_of(p)}
+    assert [number for number, _ in drawn_errors(twice)[0].labels] == [4, 2]  # where the error is, then what led to it
+    (lint,) = {error.code for p in PAIRS if p.code == "clippy::len_zero" for error in drawn_errors(p)}
     assert lint == "clippy::len_zero"
 
 
@@ -116,7 +117,7 @@ def test_the_most_alike_shot_stands_next_to_the_question(koan: Task, checker: Ch
     assert [m["role"] for m in talk] == ["user", "assistant"] * 2
     assert far.broken.strip() in talk[0]["content"] and near.fix.strip() in talk[3]["content"]
     assert question == SingleShot().first(koan, broken).messages[1] and system["role"] == "system"
-    short = errors_of(near)[0].message
+    short = drawn_errors(near)[0].message
     assert short in talk[2]["content"] and " --> " not in talk[2]["content"]
     full = SingleShot(shots=1, diagnostics="full").first(koan, broken).messages[1]["content"]
     assert near.message in full

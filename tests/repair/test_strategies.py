@@ -10,12 +10,12 @@ import pytest
 from sleepy.artifacts import Check, Task
 from sleepy.errors import ConfigError
 from sleepy.repair._pick import normal
-from sleepy.repair._strategy import Try
 from sleepy.repair.best_of_n import BestOfN
 from sleepy.repair.ensemble import Ensemble
 from sleepy.repair.multi_turn import MultiTurn
 from sleepy.repair.single_shot import SingleShot
-from sleepy.sandbox._sandbox import Checker
+from sleepy.repair.strategy import Try
+from sleepy.sandbox.checker import Checker
 from tests.repair.recorded import repaired
 
 

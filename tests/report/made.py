@@ -8,11 +8,11 @@ from pathlib import Path
 from rich.console import Console
 
 from sleepy.artifacts import Adapter, Attempt, GgufFile, Mix, Result, Scores, Task, TaskSet
-from sleepy.evaluate._stats import compare
+from sleepy.evaluate.stats import compare
 from sleepy.gate.no_loss import NoLoss
-from sleepy.report._summary import RunSummary
-from sleepy.report._terminal import show
-from sleepy.report.full import Full
+from sleepy.report.report import Full
+from sleepy.report.summary import RunSummary
+from sleepy.report.terminal import show
 
 FAMILIES = {"borrow_checker": "111+-000+", "lifetimes": "10+++-011", "rust_2024": "000"}
 

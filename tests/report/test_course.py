@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 
 from sleepy.artifacts import Course, Result, Scores
-from sleepy.evaluate._continual import continual
-from sleepy.report import _course
-from sleepy.report.full import Full
+from sleepy.evaluate.continual import continual
+from sleepy.report import stream_page
+from sleepy.report.report import Full
 from tests.report.made import printed, summary
 
 
@@ -88,11 +88,11 @@ def test_forgetting_has_an_interval_as_wide_as_the_koans_differ() -> None:
     assert continual(alike).forgetting_interval == (0.5, 0.5)
     # A gain and a loss at the same step cancel: nothing is forgotten, but another draw of koans could show some.
     mixed = course({"a": ["010", "001"], "b": ["001", "001"]})
-    assert _course.measures(mixed)[3].value == "0.0" and continual(mixed).forgetting_interval == (0.0, 0.5)
+    assert stream_page.measures(mixed)[3].value == "0.0" and continual(mixed).forgetting_interval == (0.0, 0.5)
 
 
 def test_curve_shows_all_koans_from_the_base_on_and_learned_ones_from_step_one_on() -> None:
-    axes = _course.curve(BY_HAND).axes[0]
+    axes = stream_page.curve(BY_HAND).axes[0]
     lines = {line.get_gid(): line.get_data() for line in axes.lines}
     assert list(lines["all"][0]) == [0, 1, 2] and list(lines["all"][1]) == pytest.approx([20, 80, 80])
     assert list(lines["seen"][0]) == [1, 2] and list(lines["seen"][1]) == pytest.approx([100, 80])
@@ -100,7 +100,7 @@ def test_curve_shows_all_koans_from_the_base_on_and_learned_ones_from_step_one_o
 
 
 def test_heatmap_draws_every_koan_at_every_step() -> None:
-    axes = _course.heatmap(BY_HAND).axes[0]
+    axes = stream_page.heatmap(BY_HAND).axes[0]
     drawn = Counter(patch.get_gid() for patch in axes.patches)
     # Kept: base 1 passed and 4 failed, then 1 and 1 at step 1, 3 and 0 at step 2.
     assert drawn == {"both": 5, "neither": 5, "gained": 4, "lost": 1, "learned": 2}
@@ -116,26 +116,26 @@ def test_heatmap_draws_every_koan_at_every_step() -> None:
     assert lost.get_x() < second < lost.get_x() + lost.get_width()
     # A task's frame stands at its own step and covers its koans.
     frames = [p for p in axes.patches if p.get_gid() == "learned"]
-    assert [round(p.get_height() / _course.CELL) for p in frames] == [2, 3]
-    assert frames[0].get_x() + _course.CELL * 1.5 == pytest.approx(second)
+    assert [round(p.get_height() / stream_page.CELL) for p in frames] == [2, 3]
+    assert frames[0].get_x() + stream_page.CELL * 1.5 == pytest.approx(second)
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=12))
 def test_columns_keep_the_order_and_are_as_even_as_they_can_be(sizes: list[int]) -> None:
-    found = _course.columns(sizes)
+    found = stream_page.columns(sizes)
     assert [i for part in found for i in part] == list(range(len(sizes)))
-    heights = [sum(_course.HEAD + sizes[i] for i in part) for part in found]
+    heights = [sum(stream_page.HEAD + sizes[i] for i in part) for part in found]
     assert len(found) == min(2, len(sizes)) and min(heights) > 0
     if len(sizes) > 1:
         half = sum(heights) / 2
-        assert max(heights) <= half + (_course.HEAD + max(sizes)) / 2
+        assert max(heights) <= half + (stream_page.HEAD + max(sizes)) / 2
 
 
 @pytest.mark.parametrize(("tasks", "most", "letters"), [(5, 5, 32), (10, 10, 32), (2, 3, 5)])
 def test_nothing_leaves_the_picture(tasks: int, most: int, letters: int) -> None:
     """Every text lies inside its figure, and no two texts overlap."""
     went = made_up(tasks, most, letters)
-    for figure in (_course.curve(went), _course.heatmap(went)):
+    for figure in (stream_page.curve(went), stream_page.heatmap(went)):
         figure.draw_without_rendering()
         axes = figure.axes[0]
         texts = [*axes.texts, *figure.legends[0].get_texts()]
@@ -154,7 +154,7 @@ def test_a_long_name_of_a_koan_is_cut() -> None:
         before=_renamed(went.before),
         after=tuple(map(_renamed, went.after)),
     )
-    names = [t.get_text() for t in _course.heatmap(long).axes[0].texts]
+    names = [t.get_text() for t in stream_page.heatmap(long).axes[0].texts]
     assert 23 * "n" + "…" in names
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from matplotlib.image import imread
 
 from sleepy.artifacts import Result, Scores, Verdict
-from sleepy.report._history import HEAD, curve, lines
-from sleepy.report.full import Full
-from sleepy.stream._learned import Cycle, History
+from sleepy.report.cycles_page import HEAD, curve, lines
+from sleepy.report.report import Full
+from sleepy.study.learned import Cycle, History
 from tests.report.made import printed, summary
 
 

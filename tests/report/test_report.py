@@ -12,10 +12,10 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from sleepy.artifacts import Scores
-from sleepy.report._summary import duration, limits, median_steps
-from sleepy.report._terminal import show
-from sleepy.report.full import Full
-from sleepy.schema import problems_of
+from sleepy.options import problems_of
+from sleepy.report.report import Full
+from sleepy.report.summary import duration, limits, median_steps
+from sleepy.report.terminal import show
 from tests.report.made import FAMILIES, printed, result, summary
 
 

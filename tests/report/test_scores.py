@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sleepy.artifacts import Result, Scores
-from sleepy.report._scores import table
+from sleepy.report.scores import table
 
 
 def test_rates_and_intervals_by_family_and_level() -> None:

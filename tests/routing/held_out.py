@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from sleepy.artifacts import Check, Diagnostic, Task, TaskSet
-from sleepy.routing._routing import Routing, accuracy
+from sleepy.routing.route import Routing, accuracy
 
 FOLDS = 10
 

@@ -13,7 +13,7 @@ from sleepy.engines._arrow import add_arrow, arrow_name, arrow_settings
 from sleepy.engines.transformers import Transformers
 from sleepy.errors import ConfigError, EngineError
 from sleepy.routing.arrow import Arrow
-from tests.merge.made import random_adapter
+from tests.adapters.made import random_adapter
 
 HF = Transformers(device="cpu", precision="fp32")
 PROMPT = Prompt(({"role": "user", "content": "What is ownership?"},), "In Rust,", (), "", 8)

@@ -7,16 +7,17 @@ from dataclasses import replace
 import pytest
 
 from sleepy.artifacts import Check, Diagnostic, Task, TaskSet
-from sleepy.data._pairs import load_pairs
 from sleepy.errors import ConfigError
-from sleepy.routing._routing import Routing, accuracy, spoken
+from sleepy.exam.builtin import frozen
+from sleepy.options import problems_of
+from sleepy.pairs.builtin import load_pairs
 from sleepy.routing.error_code import ErrorCode
 from sleepy.routing.nearest import Nearest
 from sleepy.routing.none import NoRouting
 from sleepy.routing.oracle import Oracle
-from sleepy.sandbox._sandbox import Checker
-from sleepy.schema import problems_of
-from sleepy.tasks.builtin import frozen
+from sleepy.routing.route import Routing, accuracy
+from sleepy.rust.messages import spoken
+from sleepy.sandbox.checker import Checker
 from tests.routing.held_out import held_out, said_of
 
 LEARNED = pytest.mark.parametrize("routing", [ErrorCode(), Nearest()], ids=["error_code", "nearest"])

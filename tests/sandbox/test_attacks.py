@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sleepy.sandbox._sandbox import Checker
 from sleepy.sandbox.bwrap import Bwrap
+from sleepy.sandbox.checker import Checker
 
 CALL = ("attack();", "assert_eq!(answer(), 42);")
 HONEST = "pub fn answer() -> u32 { 42 }\n"

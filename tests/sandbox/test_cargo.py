@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from sleepy.errors import DataError
-from sleepy.sandbox._cargo import CargoChecker, copied
-from sleepy.sandbox._sandbox import Sandbox
 from sleepy.sandbox.bwrap import Bwrap
+from sleepy.sandbox.cargo import CargoChecker, copied
+from sleepy.sandbox.checker import Sandbox
 from sleepy.sandbox.rlimit import Rlimit
 
 MAIN = 'mod util;\nfn main() {\n    let n: u32 = util::len("abc");\n    println!("{n}");\n}\n'

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from sleepy.errors import SandboxError
-from sleepy.sandbox import _rustc, _sandbox
-from sleepy.sandbox._process import Finished
-from sleepy.sandbox._sandbox import Checker
+from sleepy.sandbox import checker as checker_module
+from sleepy.sandbox import rustc
 from sleepy.sandbox.bwrap import Bwrap
+from sleepy.sandbox.checker import Checker
+from sleepy.sandbox.process import Finished
 from sleepy.sandbox.rlimit import NOT_COVERED, Rlimit
 
 MOVED = """pub fn count(words: Vec<String>) -> usize {
@@ -34,10 +35,10 @@ def test_diagnostics_carry_code_place_and_suggestion(tmp_path: Path) -> None:
 def test_verdicts_are_cached_by_content_and_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checker = Bwrap().open(tmp_path)
     first = checker.check(MOVED, (), "2021")
-    monkeypatch.setattr(_sandbox, "run_limited", lambda *a, **k: pytest.fail("the compiler was asked again"))
+    monkeypatch.setattr(checker_module, "run_limited", lambda *a, **k: pytest.fail("the compiler was asked again"))
     assert checker.check(MOVED, (), "2021") == first
-    assert _sandbox.Checker(Bwrap(), checker.cache).check(MOVED, (), "2021") == first
-    other = _sandbox.Checker(Bwrap(run_cpu_seconds=3), checker.cache)
+    assert Checker(Bwrap(), checker.cache).check(MOVED, (), "2021") == first
+    other = Checker(Bwrap(run_cpu_seconds=3), checker.cache)
     with pytest.raises(pytest.fail.Exception):
         other.check(MOVED, (), "2021")
 
@@ -66,17 +67,17 @@ def test_no_rustc_is_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPat
     shim.write_text("#!/bin/sh\necho 'this shim has no toolchain' >&2\nexit 1\n")
     shim.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    _rustc.toolchain.cache_clear()
+    rustc.toolchain.cache_clear()
     try:
         with pytest.raises(SandboxError, match=r"(?s)no rustc on PATH.*setup\.sh.*shim"):
             Bwrap().open(tmp_path)
     finally:
-        _rustc.toolchain.cache_clear()
+        rustc.toolchain.cache_clear()
 
 
 def test_a_sandbox_that_does_not_start_is_never_scored(tmp_path: Path) -> None:
     checker = Bwrap().open(tmp_path)
-    broken = _sandbox.Checker(_Broken(), checker.cache)
+    broken = Checker(_Broken(), checker.cache)
     with pytest.raises(SandboxError, match="does not start"):
         broken.check("pub fn f() {}", (), "2021")
 
@@ -99,10 +100,10 @@ def test_what_rustc_lacks_is_no_verdict() -> None:
     busy = b'{"message": "cannot spawn cc: Resource temporarily unavailable (os error 11)", "spans": []}'
     for said in (full, busy):
         with pytest.raises(SandboxError, match="run the same command again"):
-            _sandbox.check_machine(Finished(1, b"", said, "exit"))
+            checker_module.check_machine(Finished(1, b"", said, "exit"))
     with pytest.raises(SandboxError, match="out of memory"):
-        _sandbox.check_machine(Finished(137, b"", b"", "exit"))
-    _sandbox.check_machine(Finished(1, b"", b'{"message": "No space left on device", "spans": [{}]}', "exit"))
+        checker_module.check_machine(Finished(137, b"", b"", "exit"))
+    checker_module.check_machine(Finished(1, b"", b'{"message": "No space left on device", "spans": [{}]}', "exit"))
 
 
 THREADS = """pub fn f() -> usize {
@@ -117,7 +118,7 @@ def test_programs_at_once_do_not_use_up_each_other_s_processes(checker: Checker)
     with checker.scratch() as one, checker.scratch() as two, ThreadPoolExecutor(2) as pool:
         runs = []
         for folder in (one, two):
-            source, path, nonces = _rustc.with_tests(THREADS, ("assert_eq!(f(), 40);",))
+            source, path, nonces = rustc.with_tests(THREADS, ("assert_eq!(f(), 40);",))
             assert checker.build(source, "2021", folder) is None
             runs.append((folder / "koan", path, nonces))
         assert all(check.passed for check in pool.map(lambda run: checker.run(*run), runs))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sleepy.artifacts import ToCheck
-from sleepy.sandbox._together import check_together
+from sleepy.sandbox.batch import check_together
 from sleepy.sandbox.bwrap import Bwrap
 
 TEST = ("assert_eq!(f(), 1);",)

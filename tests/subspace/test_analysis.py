@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import subspace_angles
 
-from sleepy.subspace._analysis import Measured, Plan, by_others, fewest, gram, measure, null
-from sleepy.subspace._findings import make_plan
+from sleepy.subspace.analysis import Measured, Plan, by_others, fewest, gram, measure, null
+from sleepy.subspace.findings import make_plan
 
 T, R, N, D = 8, 3, 60, 40
 Pairs = list[tuple[np.ndarray, np.ndarray]]

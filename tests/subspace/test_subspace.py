@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from sleepy.algo._share_lora import read_lora, write_lora
-from sleepy.data._pairs import load_pairs
+from sleepy.adapters.lora import read_lora, write_lora
 from sleepy.errors import ConfigError, ModelError
+from sleepy.pairs.builtin import load_pairs
 from sleepy.progress import Stages
-from sleepy.subspace._analysis import fewest
-from sleepy.subspace._findings import families, groups
-from sleepy.subspace._page import metrics, page, warnings
-from sleepy.subspace.default import Subspace
+from sleepy.subspace.analysis import fewest
+from sleepy.subspace.findings import families, groups
+from sleepy.subspace.page import metrics, page, warnings
+from sleepy.subspace.subspace import Subspace
 from sleepy.track.mlflow import Mlflow
 
 ROOT = Path(__file__).resolve().parents[2]

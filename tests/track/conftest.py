@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sleepy.track._tracker import Tracker
 from sleepy.track.mlflow import Mlflow
+from sleepy.track.tracker import Tracker
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

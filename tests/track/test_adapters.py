@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from sleepy.errors import ConfigError
-from sleepy.track._adapters import adapter_folders
-from sleepy.track._tracker import Tracker
+from sleepy.track.adapters import adapter_folders
+from sleepy.track.tracker import Tracker
 
 CONFIG = "adapter_config.json"
 

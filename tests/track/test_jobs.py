@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sleepy.artifacts import Attempt, Result, Scores
-from sleepy.track._jobs import HEAD, JobScores, sweep_table
+from sleepy.track.sweep_table import HEAD, JobScores, sweep_table
 
 COMMON = ("stages=[fetch,prove,baseline]", "engine.threads=1")
 

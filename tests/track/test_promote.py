@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sleepy.errors import SleepyError
-from sleepy.track._tracker import Tracker
+from sleepy.track.tracker import Tracker
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sleepy.track import _record
-from sleepy.track._record import record
-from sleepy.track._tracker import Tracker
+from sleepy.track import record as record_module
+from sleepy.track.record import record
+from sleepy.track.tracker import Tracker
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -77,7 +77,7 @@ def test_a_checkout_without_a_commit_is_told(tmp_path: Path) -> None:
 
 
 def test_a_huge_change_is_cut(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_record, "MAX_DIFF", 100)
+    monkeypatch.setattr(record_module, "MAX_DIFF", 100)
     (checkout / "code" / "a.py").write_text("new = 2\n" * 100)
     patch = record(checkout).texts["record/changes.patch"]
     assert len(patch) < 200 and patch.endswith(" characters]\n")

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sleepy.errors import SleepyError
-from sleepy.track._run import MAX_PARAM, clean, cut, flat
-from sleepy.track._tracker import Tracker
+from sleepy.track.run import MAX_PARAM, clean, cut, flat
+from sleepy.track.tracker import Tracker
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

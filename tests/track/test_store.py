@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sleepy.errors import SleepyError
-from sleepy.schema import problems_of
-from sleepy.track import _store
+from sleepy.options import problems_of
+from sleepy.track import store as store_module
 from sleepy.track.mlflow import Mlflow
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 JOB = """
 import json, sys, time
 from pathlib import Path
+from sleepy.track import store as store_module
 from sleepy.track.mlflow import Mlflow
 
 def together(what):  # the next step is one that all four take at a time
@@ -50,11 +51,11 @@ def test_four_processes_meet_a_fresh_store(tmp_path: Path, nursery: Any) -> None
     assert len({parent for parent, _ in answers}) == 1
     tracker = Mlflow(folder=str(tmp_path / "new")).open()
     tracker.close_parent("a 'quoted' \"key\"")
-    client = tracker._store.client
+    client = tracker.store.client
     parent = client.get_run(answers[0][0])
     assert parent.info.status == "FINISHED" and "sleepy.killed" not in parent.data.tags
     assert parent.data.tags["sleepy.children.finished"] == parent.data.tags["sleepy.children"] == "4"
-    assert len(client.search_runs([tracker._store.experiment])) == 5
+    assert len(client.search_runs([tracker.store.experiment])) == 5
     for number, (parent_id, run_id) in enumerate(answers):
         run = client.get_run(run_id)
         assert run.data.params == {"number": str(number)}
@@ -78,6 +79,7 @@ def test_a_process_killed_while_it_makes_the_database_leaves_no_half_of_one(tmp_
 FULL = """
 import resource, sys
 from sleepy.errors import SleepyError
+from sleepy.track import store as store_module
 from sleepy.track.mlflow import Mlflow
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
 try:
@@ -136,7 +138,7 @@ def test_an_unusable_folder_is_explained_at_once(tmp_path: Path, spoil: Any, nam
 @pytest.fixture
 def option(tmp_path: Path, shared: Any) -> Mlflow:
     """A store of its own, as a copy of the shared one: making one takes a second."""
-    source, target = sqlite3.connect(shared._store.folder / "mlflow.db"), sqlite3.connect(tmp_path / "mlflow.db")
+    source, target = sqlite3.connect(shared.store.folder / "mlflow.db"), sqlite3.connect(tmp_path / "mlflow.db")
     source.backup(target)
     target.execute("UPDATE experiments SET artifact_location = ?", (str(tmp_path / "mlruns"),))
     target.commit()
@@ -146,7 +148,7 @@ def option(tmp_path: Path, shared: Any) -> Mlflow:
 
 
 def test_a_locked_database_is_explained(option: Mlflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_store, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.1)
     holder = sqlite3.connect(tmp_path / "mlflow.db")
     holder.execute("BEGIN EXCLUSIVE")
     with pytest.raises(SleepyError, match="database is locked; close the program"):
@@ -158,7 +160,7 @@ def test_a_full_disk_is_explained(option: Mlflow, capfd: pytest.CaptureFixture[s
     from sqlalchemy import event
 
     tracker = option.open()
-    store = tracker._store.client._tracking_client.store
+    store = tracker.store.client._tracking_client.store
 
     @event.listens_for(store.engine, "connect")  # SQLite finds "no space" where the file would have to grow
     def small(connection: Any, _: Any) -> None:
@@ -184,7 +186,7 @@ def test_a_full_disk_under_the_artifacts_is_explained(option: Mlflow, tmp_path: 
 def test_a_lock_that_is_held_is_explained(option: Mlflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from filelock import FileLock
 
-    monkeypatch.setattr(_store, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(store_module, "LOCK_SECONDS", 0.1)
     with FileLock(tmp_path / ".sleepy.lock"), pytest.raises(SleepyError, match="another process of sleepy holds"):
         option.open()
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from sleepy.track import _tracker
-from sleepy.track._process import this_process
-from sleepy.track._tracker import Tracker
+from sleepy.track import tracker as tracker_module
 from sleepy.track.mlflow import Mlflow
+from sleepy.track.process import this_process
+from sleepy.track.tracker import Tracker
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -120,7 +120,7 @@ def test_a_run_that_ends_while_others_look_is_not_marked(
         client.set_terminated(job, "FINISHED")
         return False
 
-    monkeypatch.setattr(_tracker, "is_alive", ends_just_now)
+    monkeypatch.setattr(tracker_module, "is_alive", ends_just_now)
     shared.mark_killed()
     assert status(client, job) == "FINISHED"
 

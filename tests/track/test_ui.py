@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from sleepy.track._tracker import Tracker
 from sleepy.track.mlflow import Mlflow
+from sleepy.track.tracker import Tracker
 
 PROGRAM = str(Path(sys.executable).with_name("mlflow"))
 

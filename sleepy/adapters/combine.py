@@ -1,0 +1,65 @@
+"""One adapter made of several: what every option of the group `merge` is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+from sleepy.adapters.factors import Factors, Pair
+from sleepy.adapters.lora import write_lora
+from sleepy.artifacts import Adapter, BaseModel
+from sleepy.errors import ConfigError
+from sleepy.tensors import digest_of_tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Combine:
+    """Takes one adapter as it is. Several must be combined by another option, or routed.
+
+    keep: leave the merged weights that the export is made from (as large as the model in f16) in the run's folder.
+    """
+
+    combines: ClassVar[bool] = False  # whether it makes one adapter of several
+
+    keep: bool = False
+
+    def combine(self, adapters: Sequence[Adapter], base: BaseModel, folder: Path, seed: int) -> Adapter:
+        """One adapter of several: a single one is left as it is, else what `factors` makes is written to `folder`."""
+        if len(adapters) == 1:
+            return adapters[0]
+        made = {f.name: getattr(self, f.name) for f in fields(self)} | {"seed": seed}
+        return write_combined(self.factors(adapters, base, seed), adapters, base, folder, made)
+
+    def factors(self, adapters: Sequence[Adapter], base: BaseModel, seed: int) -> dict[str, Pair]:
+        """The B (out x r) and A (r x in) that several adapters of `base` come to, by layer; B A is the update."""
+        raise ConfigError(
+            f"merge=none takes one adapter, but there are {len(adapters)}. Use merge=average, linear, cat, svd, ties "
+            "or dare_ties"
+        )
+
+
+def write_combined(
+    factors: Factors, adapters: Sequence[Adapter], base: BaseModel, folder: Path, made: Mapping[str, Any]
+) -> Adapter:
+    """Write `factors`, `made` of `adapters`, to `folder`. It cost what all of them cost. Layers of a lower rank than
+    the others are filled up with zeros."""
+    from safetensors.torch import load_file
+    from torch.nn.functional import pad
+
+    rank = max(len(a) for _, a in factors.values())
+    filled = {name: (pad(b, (0, rank - len(a))), pad(a, (0, 0, 0, rank - len(a)))) for name, (b, a) in factors.items()}
+    write_lora(filled, folder, base.name)
+    record = {"base": base.name, "base_digest": base.digest, "merge": made, "of": [a.digest for a in adapters]}
+    (folder / "sleepy.json").write_text(json.dumps(record))
+    return Adapter(
+        folder,
+        digest_of_tensors(load_file(folder / "adapter_model.safetensors")),
+        base.name,
+        (),
+        sum(a.seconds for a in adapters),
+        sum(a.trainable for a in adapters),
+        sum(a.tokens for a in adapters),
+    )

@@ -1,1 +1,0 @@
-"""Ways of training an adapter, one file each."""

@@ -1,0 +1,88 @@
+"""GGUF for llama.cpp, the adapter as GGUF, and a Modelfile for Ollama."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sleepy.artifacts import Adapter, BaseModel, GgufFile, Prompt
+from sleepy.deliver.modelfile import modelfile
+from sleepy.deliver.proof import NOT_COMPARED, Proof, prove
+from sleepy.errors import ModelError
+from sleepy.files import need_space, whole
+from sleepy.gguf.adapter import adapter_gguf
+from sleepy.gguf.quantize import quantize_like
+from sleepy.gguf.write import write_f16
+from sleepy.options import choice, ranged
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The model file to be served, what came with it, and one line that says how it was proven."""
+
+    gguf: GgufFile
+    adapter_gguf: GgufFile | None
+    modelfile: Path | None
+    proof: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gguf:
+    """Writes model-<quantization>.gguf and what goes with it.
+
+    quantization: how weights are stored, "q4_k_m" (about 5 bits a weight), "q8_0" (8.5) or "f16" (16).
+    keep_f16: keep model-f16.gguf, which the quantised file is made from; to quantise it otherwise later.
+    adapter: also write the adapter alone as adapter.gguf, for llama.cpp's --lora and Ollama's ADAPTER.
+    modelfile: also write a Modelfile, for `ollama create`.
+    proof_prompts: on how many prompts the f16 file must answer as the merged model does (0 to 100; 0: not proven).
+    """
+
+    quantization: str = choice("q4_k_m", "q8_0", "f16")
+    keep_f16: bool = False
+    adapter: bool = True
+    modelfile: bool = True
+    proof_prompts: int = ranged(2, at_least=0, at_most=100)
+
+    def export(
+        self, merged: Path, base: BaseModel, adapter: Adapter | None, prompts: Sequence[Prompt], folder: Path, name: str
+    ) -> Exported:
+        """Write the model in folder `merged`, which is `base` with `adapter`, to `folder`, as `name` in its metadata.
+
+        The shortest of `prompts` serve the proof. Raises ModelError when files do not fit each other, the disk is full
+        or the proof fails; a file stands under its final name only when it is whole and proven.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        f16, final = folder / "model-f16.gguf", folder / f"model-{self.quantization}.gguf"
+        size = base.gguf_f16.stat().st_size
+        need_space(folder, size if final == f16 else size * 8 // 5, "the GGUF files")
+        source = f"{base.name} with LoRA adapter {adapter.digest[:12]}" if adapter else base.name
+        with whole(f16) as partial:
+            write_f16(merged, base, partial, {"general.name": name, "general.description": source})
+            proof = self._proof(merged, partial, prompts)
+        if final != f16:
+            try:
+                quantize_like(base.gguf, f16, final, self.quantization)
+            finally:
+                if not self.keep_f16:
+                    f16.unlink()
+        lora = adapter_gguf(adapter, base, folder / "adapter.gguf", name) if adapter and self.adapter else None
+        file, why_not = self._modelfile(merged, final) if self.modelfile else (None, ())
+        return Exported(GgufFile.of(final, self.quantization), lora, file, proof.line, proof.warnings + why_not)
+
+    def _proof(self, merged: Path, f16: Path, prompts: Sequence[Prompt]) -> Proof:
+        shortest = sorted(prompts, key=lambda prompt: sum(len(message["content"]) for message in prompt.messages))
+        if not shortest or not self.proof_prompts:
+            return Proof(NOT_COMPARED)
+        return prove(merged, f16, shortest[: self.proof_prompts])
+
+    def _modelfile(self, merged: Path, final: Path) -> tuple[Path | None, tuple[str, ...]]:
+        path = final.parent / "Modelfile"
+        try:
+            text = modelfile(merged, final)
+        except ModelError as error:
+            return None, (f"no Modelfile was written: {error}",)
+        with whole(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+        return path, ()

@@ -1,0 +1,126 @@
+"""The audit of tasks: is each what it claims to be, and do its tests catch what is no repair?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sleepy.artifacts import Check, Task
+from sleepy.errors import DataError
+from sleepy.exam.cheats import cheats
+from sleepy.rust.similarity import Fingerprint, fingerprint, nearest
+from sleepy.sandbox.batch import check_together
+from sleepy.sandbox.checker import Checker
+
+# Jaccard similarity of token 5-grams, as written and with names and literals anonymised, above which two programs count
+# as near-duplicates
+LIMITS = {"exact": 0.4, "shape": 0.6}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with a task."""
+
+    task: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class Near:
+    """The task most alike in one of the two kinds ("exact", "shape"), and the Jaccard similarity ("" and 0: none)."""
+
+    task: str = ""
+    similarity: float = 0.0
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A task's audit: cheats tried (all must be caught), and what it is most alike among koans and among pairs."""
+
+    task: Task
+    broken: Check
+    cheats: int
+    koan: Near
+    pair: Near
+
+
+def prove(tasks: Sequence[Task], checker: Checker, done: Callable[[], object] = lambda: None) -> list[Finding]:
+    """Every broken program fails with the code it claims, and every fix passes its tests. `done`: twice a task."""
+    findings: list[Finding] = []
+    broken = checker.check_all([t.broken_job for t in tasks], done)
+    fixed = check_together(checker, [t.repaired_job(t.fix) for t in tasks], done, sound=True)
+    for task, b, f in zip(tasks, broken, fixed, strict=True):
+        if b.compiles:
+            findings.append(Finding(task.id, f"the broken program compiles, expected {task.code}"))
+        elif task.code not in b.codes:
+            said = ", ".join(c or "an error without a code" for c in b.codes) or b.detail
+            findings.append(Finding(task.id, f"the broken program fails with {said}, expected {task.code}"))
+        if not f.passed:
+            findings.append(Finding(task.id, f"the fix does not pass ({f.stage}): {f.detail}"))
+    return findings
+
+
+def require_proof(tasks: Sequence[Task], checker: Checker, done: Callable[[], object] = lambda: None) -> None:
+    """`prove`, with a DataError that lists every finding."""
+    findings = prove(tasks, checker, done)
+    if findings:
+        raise DataError(
+            "these tasks are not what they claim to be:\n" + "\n".join(f"  {f.task}: {f.problem}" for f in findings)
+        )
+
+
+def audit(
+    tasks: Sequence[Task],
+    checker: Checker,
+    pairs: Sequence[Task] = (),
+    done: Callable[[], object] = lambda: None,
+    koans: Sequence[Task] = (),
+) -> tuple[list[Audited], list[Finding]]:
+    """`prove`, and: at least two test blocks, every cheat caught, no near-duplicate among `tasks`, in `koans` (of other
+    sets) or in `pairs` (that are trained on). Returns a row a task and everything that was found wrong. `done`: three
+    times a task."""
+    findings = prove(tasks, checker, done)
+    broken = checker.check_all([t.broken_job for t in tasks])
+    tried = [cheats(t, b) for t, b in zip(tasks, broken, strict=True)]
+    jobs = [(t, name, text) for t, found in zip(tasks, tried, strict=True) for name, text in found.items()]
+    checks = check_together(checker, [t.repaired_job(text) for t, _, text in jobs])
+    for (task, name, _), check in zip(jobs, checks, strict=True):
+        if check.passed:
+            findings.append(Finding(task.id, f"its tests pass on a cheat: {name}"))
+    prints, theirs, others = ([fingerprint(t.broken) for t in group] for group in (tasks, pairs, koans))
+    rows = []
+    for task in tasks:
+        done()
+        if len(task.tests) < 2:
+            findings.append(Finding(task.id, f"{len(task.tests)} test block, expected at least 2"))
+    to_koans = _most_alike(prints, [*prints, *others], [*tasks, *koans], same=True)
+    to_pairs = _most_alike(prints, theirs, pairs)
+    for task, b, cheated, koan, pair in zip(tasks, broken, tried, to_koans, to_pairs, strict=True):
+        rows.append(Audited(task, b, len(cheated), max(koan, key=_excess), max(pair, key=_excess)))
+        findings += [
+            Finding(
+                task.id,
+                f"near-duplicate of {near.task}: similarity {near.similarity:.2f} ({near.kind}), "
+                f"expected at most {LIMITS[near.kind]}",
+            )
+            for near in (*koan, *pair)
+            if _excess(near) > 1
+        ]
+    return rows, findings
+
+
+def _excess(near: Near) -> float:
+    return near.similarity / LIMITS.get(near.kind, 1.0)
+
+
+def _most_alike(
+    of: Sequence[Fingerprint], among: Sequence[Fingerprint], tasks: Sequence[Task], same: bool = False
+) -> list[tuple[Near, Near]]:
+    """For each fingerprint what is most like it as written, and in shape. With `same`, `among` begins with `of`."""
+    found = []
+    for kind in LIMITS:
+        sets = [getattr(p, kind) for p in among]
+        near = nearest([getattr(p, kind) for p in of], sets, same)
+        found.append([Near(tasks[j].id, similarity, kind) if j >= 0 else Near() for j, similarity in near])
+    return list(zip(*found, strict=True))

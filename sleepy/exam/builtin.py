@@ -1,0 +1,73 @@
+"""The task sets that come with sleepy: frozen, versioned, digested."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from sleepy.artifacts import Task, TaskSet
+from sleepy.errors import DataError
+from sleepy.exam.read import read_tasks
+from sleepy.options import CONF, ranged
+
+_FOLDER = Path(__file__).parent
+
+
+def frozen(name: str) -> TaskSet:
+    """The set that conf/tasks/<name>.yaml describes."""
+    files = [OmegaConf.load(CONF / "tasks" / f"{n}.yaml") for n in ("koans", name)]
+    values: Any = OmegaConf.to_container(OmegaConf.merge(*files))
+    return Builtin(**{k: v for k, v in values.items() if k not in ("defaults", "_target_")}).load()
+
+
+def every_koan() -> tuple[Task, ...]:
+    """All koans that come with sleepy, of every set, as they are on the disk."""
+    return tuple(
+        t for folder in ("koans", "koans_val", "patterns") for path in _files(folder) for t in read_tasks(path)
+    )
+
+
+def _files(folder: str) -> list[Path]:
+    return sorted((_FOLDER / folder).glob("*.jsonl"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Builtin:
+    """A frozen set: one JSONL file a family.
+
+    folder: which koans: "koans" (reported on), "koans_val" (recipes are chosen by them) or "patterns" (held out of the
+        training pairs, three a pattern).
+    version: raised whenever a task changes.
+    sha256: digest of the whole set under that version, 64 hex digits.
+    per_level: tasks taken of each level in each family, the first ones; 0 takes all (at least 0).
+    families: take only these families; empty takes all.
+    """
+
+    folder: str = "koans"
+    version: str = ""
+    sha256: str = ""
+    per_level: int = ranged(0, at_least=0)
+    families: list[str] | None = None
+
+    def load(self) -> TaskSet:
+        """The tasks. Raises DataError when the files are not those of this version."""
+        whole = TaskSet(self.folder, self.version, tuple(t for path in _files(self.folder) for t in read_tasks(path)))
+        if whole.digest != self.sha256:
+            raise DataError(
+                f"the frozen set {self.folder} has digest {whole.digest}, expected {self.sha256} for version "
+                f"{self.version}. Restore its files, or give a changed set a new version and digest in conf/tasks/"
+            )
+        known = list(dict.fromkeys(t.family for t in whole))
+        if wrong := [f for f in self.families or [] if f not in known]:
+            raise DataError(f"tasks.families: found {', '.join(wrong)}, expected some of {', '.join(known)}")
+        seen: dict[tuple[str, int], int] = {}
+        chosen: list[Task] = []
+        for task in whole:
+            place = seen[task.family, task.level] = seen.get((task.family, task.level), 0) + 1
+            if (not self.per_level or place <= self.per_level) and (not self.families or task.family in self.families):
+                chosen.append(task)
+        name = self.folder if len(chosen) == len(whole) else f"{self.folder}[{len(chosen)}]"
+        return TaskSet(name, self.version, tuple(chosen))

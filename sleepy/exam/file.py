@@ -1,0 +1,31 @@
+"""A user's own koans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sleepy.artifacts import TaskSet
+from sleepy.errors import DataError
+from sleepy.exam.read import read_tasks
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """Tasks from a JSONL file (see docs/tasks.md for the format).
+
+    path: the file, relative to where the command was started.
+    """
+
+    path: str = ""
+
+    def problems(self) -> list[str]:
+        """What the field's own bounds cannot say."""
+        return [] if self.path else ["path: found nothing, expected a JSONL file: tasks.path=my_koans.jsonl"]
+
+    def load(self) -> TaskSet:
+        """The tasks. Raises DataError with file and line for whatever is wrong."""
+        path = Path(self.path).expanduser()
+        if not path.is_file():
+            raise DataError(f"tasks.path: no file {path}")
+        return TaskSet(path.stem, "", read_tasks(path))

@@ -1,0 +1,105 @@
+"""Files on a disk that may be full: written whole or not at all, under a lock where several processes write."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sleepy.errors import DiskError
+
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@contextmanager
+def explained(place: Path) -> Iterator[None]:
+    """A disk that is full or may not be written, in the block, becomes a DiskError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REFUSALS:
+            raise
+        raise DiskError(
+            f"{error.filename or place}: {error.strerror}. The folder must be writable and have room. "
+            "No partial file was left behind: fix this and run again"
+        ) from error
+
+
+@contextmanager
+def whole(target: Path) -> Iterator[Path]:
+    """A path at which to write a file or folder. It replaces `target` when the block ends well, else it is removed.
+
+    Raises DiskError for a disk that is full or may not be written.
+    """
+    partial = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        with explained(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            remove(partial)
+            yield partial
+            if partial.is_dir():
+                remove(target)
+            partial.replace(target)
+    finally:
+        remove(partial)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder, if there is one."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file, whole or not at all."""
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False))
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object from a file; empty if the file is missing or damaged (for what can be made again)."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def need_space(folder: Path, needed: int, what: str) -> None:
+    """Raises DiskError unless `needed` bytes are free where `folder` is."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DiskError(
+            f"{folder}: {free / 1e9:.1f} GB are free, but {what} needs {needed / 1e9:.1f} GB. "
+            "Free some space, or choose another folder"
+        )
+
+
+@contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Make the folder `home` and keep other processes out of it for the block. Raises DiskError as `whole` does."""
+    from filelock import FileLock, Timeout
+
+    with explained(home):
+        home.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{home}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"waiting for another process that is using {home}", file=sys.stderr)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()

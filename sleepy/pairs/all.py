@@ -1,0 +1,29 @@
+"""Every training pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sleepy.artifacts import Mix, Scores, Task, TaskSet
+from sleepy.options import ranged
+from sleepy.pairs.mix import draw
+
+
+@dataclass(frozen=True, kw_only=True)
+class All:
+    """Each pair once, whatever the baseline makes of it.
+
+    examples: examples in the mix; 0 takes every pair (at least 0).
+    """
+
+    examples: int = ranged(0, at_least=0)
+
+    @property
+    def probe(self) -> int:
+        """The baseline is not asked."""
+        return 0
+
+    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int, earlier: Sequence[Task] = ()) -> Mix:
+        """See Data.compose."""
+        return draw({"all": pairs.tasks}, {"all": 1.0}, self.examples or len(pairs), seed)

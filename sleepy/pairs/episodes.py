@@ -1,0 +1,75 @@
+"""Old, repaired and failed pairs in stated proportions, as recorded episodes have them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sleepy.artifacts import Mix, Scores, Task, TaskSet
+from sleepy.episodes.store import open_episodes
+from sleepy.errors import NothingToLearn
+from sleepy.options import ranged
+from sleepy.pairs.mix import draw
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episodes:
+    """The mix of data=mixed, without asking the baseline: what was attempted by day says what fails and what passes.
+    Episodes of koans do not count, only those of pairs.
+
+    path: the file of episodes.
+    run: only episodes of this run; "" takes those of all runs.
+    last: so many of a pair's newest attempts count; it fails when none of them passed (at least 1).
+    replay: weight of pairs drawn from all of them (in a stream: of the tasks before), attempted or not (at least 0).
+    success: weight of pairs that were repaired (at least 0).
+    hard: weight of pairs that failed; few of them are drawn several times (at least 0).
+    examples: examples in the mix (at least 1).
+    """
+
+    path: str = "episodes.db"
+    run: str = ""
+    last: int = ranged(1, at_least=1)
+    replay: float = ranged(0.44, at_least=0)
+    success: float = ranged(0.42, at_least=0)
+    hard: float = ranged(0.14, at_least=0)
+    examples: int = ranged(120, at_least=1)
+
+    @property
+    def probe(self) -> int:
+        """The baseline is not asked."""
+        return 0
+
+    def problems(self) -> list[str]:
+        """What the fields' own bounds cannot say."""
+        return (
+            []
+            if self.replay + self.success + self.hard > 0
+            else ["replay, success, hard: all are 0, expected a weight"]
+        )
+
+    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int, earlier: Sequence[Task] = ()) -> Mix:
+        """See Data.compose. Raises NothingToLearn when no pair was ever attempted."""
+        passed = self._outcomes()
+        pools = {
+            "replay": earlier or pairs.tasks,
+            "success": [t for t in pairs if passed.get(t.id) is True],
+            "hard": [t for t in pairs if passed.get(t.id) is False],
+        }
+        weights = {"replay": self.replay, "success": self.success, "hard": self.hard}
+        attempted = bool(pools["success"] or pools["hard"])
+        if not attempted or not any(pools[name] for name, weight in weights.items() if weight):
+            raise NothingToLearn(
+                f"data=episodes: {self.path} has no {'failed' if attempted else 'attempt at a training'} pair"
+                + (f" in run {self.run}" if self.run else "")
+                + f" ({len(passed)} tasks were attempted there). Repair some pairs first, or choose another data "
+                "option, such as data=mixed, which asks the baseline"
+            )
+        return draw(pools, weights, self.examples, seed)
+
+    def _outcomes(self) -> dict[str, bool]:
+        path = Path(self.path).expanduser()
+        if not path.exists():
+            return {}
+        with open_episodes(path, create=False) as store:
+            return store.outcomes(self.last, self.run)

@@ -1,0 +1,43 @@
+"""The pairs of a few patterns: what an adapter for one kind of mistake is trained on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sleepy.artifacts import Mix, Scores, Task, TaskSet
+from sleepy.errors import DataError
+from sleepy.options import ranged
+from sleepy.pairs.mix import draw
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pattern:
+    """Each pair of the patterns named.
+
+    patterns: names of patterns, such as use_after_move (at least one).
+    examples: examples in the mix; 0 takes each pair once (at least 0).
+    """
+
+    patterns: list[str] = field(default_factory=list)
+    examples: int = ranged(0, at_least=0)
+
+    @property
+    def probe(self) -> int:
+        """The baseline is not asked."""
+        return 0
+
+    def problems(self) -> list[str]:
+        """What the fields' own bounds cannot say."""
+        return [] if self.patterns else ["patterns: found none, expected names such as data.patterns=[use_after_move]"]
+
+    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int, earlier: Sequence[Task] = ()) -> Mix:
+        """See Data.compose. Raises DataError for a pattern without pairs."""
+        known = sorted({t.pattern for t in pairs})
+        for name in self.patterns:
+            if name not in known:
+                near = ", ".join(difflib.get_close_matches(name, known, 3, 0.4)) or ", ".join(known)
+                raise DataError(f"data.patterns: found {name}, which has no pairs; nearest: {near}")
+        pool = [t for t in pairs if t.pattern in self.patterns]
+        return draw({"pattern": pool}, {"pattern": 1.0}, self.examples or len(pool), seed)

@@ -1,0 +1,58 @@
+"""What every repair strategy is: it asks, sees what the compiler says of the answers, and chooses one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sleepy.artifacts import Check, Prompt, Task
+
+
+@dataclass(frozen=True)
+class Try:
+    """An attempt as a strategy may see it: its number from 0, what was asked, the answer, the program in it, and
+    whether that compiles (`check.stage` is "compile" or "passed"; the verdict of the hidden tests stays hidden)."""
+
+    number: int
+    prompt: Prompt
+    text: str
+    program: str
+    check: Check
+
+
+class Strategy(Protocol):
+    """An option of the group `repair`."""
+
+    def serving(self, adapters: Sequence[str]) -> Strategy:
+        """The strategy for a model that is served with adapters of these names. Raises ConfigError when it cannot do
+        with them."""
+        ...
+
+    def alone(self) -> Strategy:
+        """What asks the base model, which has no adapters: its row beside this strategy's."""
+        ...
+
+    def first(self, task: Task, broken: Check) -> Prompt:
+        """The prompt for a task, given what rustc says of its broken program; what training teaches to answer."""
+        ...
+
+    def prompts(self, task: Task, broken: Check, tries: Sequence[Try]) -> list[Prompt]:
+        """What to ask after `tries`, which are all answered: none ends it, several are asked at once."""
+        ...
+
+    def choose(self, tries: Sequence[Try]) -> int:
+        """The place of the try that counts, of one or more."""
+        ...
+
+    def program(self, text: str) -> str:
+        """The program in a model's answer."""
+        ...
+
+    def answer(self, program: str) -> str:
+        """The answer that a model should give for `program`: what training teaches, after the prompt's prefill."""
+        ...
+
+    def identity(self) -> dict[str, object]:
+        """Everything that may change a prompt or a choice: part of the key of a cached evaluation."""
+        ...

@@ -1,0 +1,26 @@
+"""One evaluation as a table: families down, levels across."""
+
+from __future__ import annotations
+
+from sleepy.artifacts import Result, Scores
+from sleepy.evaluate.stats import wilson
+
+
+def table(scores: Scores) -> str:
+    """Passed of all and Wilson 95 % intervals in percent, as a Markdown table with a row for all tasks."""
+    levels = sorted({r.level for r in scores.results})
+    head = ["family", *(f"level {level}" for level in levels), "all levels"]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for family in [*scores.by_family(), ""]:
+        own = [r for r in scores.results if not family or r.family == family]
+        cells = [_rate([r for r in own if r.level == level]) for level in levels] + [_rate(own)]
+        lines.append(f"| {family or 'all'} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _rate(results: list[Result]) -> str:
+    if not results:
+        return "-"
+    passed = sum(r.passed for r in results)
+    low, high = wilson(passed, len(results))
+    return f"{passed}/{len(results)} ({100 * low:.0f} to {100 * high:.0f})"

@@ -1,0 +1,1 @@
+"""Rust as text: tokens, similarity, and what the compiler said, parsed, shortened and compared."""

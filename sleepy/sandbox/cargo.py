@@ -1,0 +1,142 @@
+"""`cargo check` in the sandbox: a copy of a user's project, one of whose files is being repaired."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sleepy.artifacts import Check, Diagnostic, ToCheck, digest_of, digest_of_file
+from sleepy.errors import DataError, SandboxError
+from sleepy.rust.diagnostics import diagnostic, errors, json_lines, used
+from sleepy.sandbox.checker import Limits, Sandbox, check_machine
+from sleepy.sandbox.rustc import toolchain
+
+_LEFT_OUT = shutil.ignore_patterns("target", ".git", "node_modules")
+
+
+class CargoProject:
+    """A copy of a project that only the sandbox writes to. Nothing is fetched: what it depends on must be vendored, in
+    its folder, or in cargo's registry already."""
+
+    def __init__(self, sandbox: Sandbox, place: Path) -> None:
+        self._sandbox, self._place = sandbox, place
+        self.root = place / "project"
+        self._registry = Path(os.environ.get("CARGO_HOME", "~/.cargo")).expanduser() / "registry"
+        (place / "cargo").mkdir()
+        (place / "cargo/registry").symlink_to(self._registry)
+
+    def errors(self) -> dict[str, tuple[Diagnostic, ...]]:
+        """The project's errors by file (its path in the project), in the order in which cargo reports them.
+
+        Raises DataError when cargo cannot build the project at all, and SandboxError for a broken sandbox.
+        """
+        found: dict[str, list[Diagnostic]] = {}
+        for record in self._messages():
+            spans = [s for s in record["spans"] if s["is_primary"]] or record["spans"]
+            name = used(spans[0], self._has)["file_name"] if spans else ""
+            if not self._has(name):
+                raise DataError(
+                    f"cargo check: found an error outside of the project's own files:\n{record['rendered']}\n"
+                    "Mend it by hand first"
+                )
+            item = diagnostic(record, name)
+            if item not in found.setdefault(name, []):  # a library and its tests report the same
+                found[name].append(item)
+        return {name: tuple(items) for name, items in found.items()}
+
+    def edition(self, name: str) -> str:
+        """The edition of the package that a file belongs to, as its Cargo.toml or the workspace's has it."""
+        folder = next(f for f in (self.root / name).parents if (f / "Cargo.toml").is_file())
+        said, whole = (tomllib.loads((f / "Cargo.toml").read_text("utf-8")) for f in (folder, self.root))
+        edition = said.get("package", {}).get("edition", "2015")
+        return str(edition if isinstance(edition, str) else whole["workspace"]["package"]["edition"])
+
+    def _has(self, name: str) -> bool:
+        return not name.startswith("/") and (self.root / name).is_file()
+
+    def _messages(self) -> list[dict[str, Any]]:
+        box, cargo = self._sandbox, toolchain().sysroot / "bin" / "cargo"
+        if not cargo.is_file():
+            raise SandboxError(
+                f"{cargo} is missing: a project is checked with cargo. Install it with rustc (rustup.rs)"
+            )
+        argv = [
+            "/usr/bin/env",
+            "-C",
+            "/out/project",
+            "CARGO_HOME=/out/cargo",
+            "CARGO_TARGET_DIR=/out/target",
+            f"RUSTC={toolchain().sysroot / 'bin' / 'rustc'}",
+            str(cargo),
+            "check",
+            "--offline",
+            "--message-format=json",
+        ]
+        seconds = 30 * box.compile_cpu_seconds  # dependencies are built too
+        limits = Limits(seconds, 2 * box.compile_memory_mb, 512, 1024)
+        command = box.command(argv, limits, writable=self._place, readable=self._registry)
+        done = box.start(command, 64 << 20, b"", float(seconds))
+        if done.returncode and done.ended == "exit":
+            check_machine(done)
+        said = done.stderr.decode(errors="replace").strip()
+        records = [r["message"] for r in json_lines(done.stdout) if r.get("reason") == "compiler-message"]
+        found = list(errors(records))
+        if done.returncode and not found:
+            raise DataError(f"cargo check --offline failed, but not for an error in the code:\n{said[-2000:]}")
+        return found
+
+
+class CargoChecker:
+    """Judges a program as one file of a project. It passes when cargo has nothing against this file, and no more
+    against the others than before."""
+
+    def __init__(self, project: CargoProject, name: str, known: dict[str, tuple[Diagnostic, ...]]) -> None:
+        self._project, self._name = project, name
+        self._others = sum(len(items) for file, items in known.items() if file != name)
+        files = {p.relative_to(project.root).as_posix(): p for p in sorted(project.root.rglob("*")) if p.is_file()}
+        state = {file: digest_of_file(path) for file, path in files.items() if file != name}
+        self.identity = digest_of(["cargo", toolchain().version, name, state])
+
+    def check(self, program: str, tests: tuple[str, ...], edition: str, lint: str = "") -> Check:
+        """What cargo says of the project with `program` as the file; the file stays as it was. There are no tests, and
+        the edition is the project's."""
+        path = self._project.root / self._name
+        before = path.read_bytes()
+        try:
+            path.write_text(program, encoding="utf-8")
+            found = self._project.errors()
+        except DataError as error:  # cargo took the project as it was: it is this program that it cannot take
+            return Check("compile", str(error))
+        finally:
+            path.write_bytes(before)
+        own = found.pop(self._name, ())
+        if own:
+            return Check("compile", own[0].message, own)
+        if (others := [d for items in found.values() for d in items])[self._others :]:
+            return Check("compile", f"now other files have errors: {others[-1].message}", tuple(others))
+        return Check("passed", "compiles; it has no tests")
+
+    def check_all(self, jobs: Sequence[ToCheck]) -> list[Check]:
+        """`check` for each job, one after the other: there is one copy of the project."""
+        return [self.check(*job) for job in jobs]
+
+
+@contextmanager
+def copied(sandbox: Sandbox, folder: Path) -> Iterator[CargoProject]:
+    """A project on a copy of `folder`, without what it was built to. Raises DataError for one without Cargo.toml."""
+    if not (folder / "Cargo.toml").is_file():
+        raise DataError(f"file: found the folder {folder} without a Cargo.toml, expected a cargo project or a .rs file")
+    with tempfile.TemporaryDirectory(prefix="sleepy-") as name:
+        place = Path(name)
+        shutil.copytree(folder, place / "project", ignore=_LEFT_OUT, symlinks=True)
+        project = CargoProject(sandbox, place)
+        for path in (place, *place.rglob("*")):  # as root the sandbox writes as nobody
+            if not path.is_symlink():
+                path.chmod(0o777 if path.is_dir() else 0o666)
+        yield project

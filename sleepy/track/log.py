@@ -1,0 +1,149 @@
+"""What the stages' artifacts become in MLflow: names that group, tables that can be read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sleepy.artifacts import Adapter, Comparison, Course, Mix, Scores, TaskSet, Verdict
+from sleepy.evaluate.continual import continual
+from sleepy.evaluate.harness import write_scores
+from sleepy.evaluate.metrics import summary
+from sleepy.exam.read import write_jsonl
+from sleepy.track.record import record
+from sleepy.track.run import Run
+from sleepy.train.trainer import REWARDS
+
+SCORES = "scores"  # folder of the artifacts
+
+
+def config(run: Run, resolved: dict[str, Any], overrides: list[str]) -> None:
+    """The whole config as parameters and as a file, the overrides, and what the run is made with."""
+    import yaml
+
+    run.params(resolved)
+    run.text(yaml.safe_dump(resolved, sort_keys=False), "config/config.yaml")
+    run.text("".join(f"{word}\n" for word in overrides), "config/overrides.txt")
+    run.record(Path(__file__).parent)
+
+
+def code(run: Run) -> tuple[str, bool]:
+    """The code's commit ("" outside of a git checkout), and whether the tree differed from it."""
+    tags = record(Path(__file__).parent).tags
+    return tags.get("mlflow.source.git.commit", ""), tags.get("mlflow.source.git.dirty") == "true"
+
+
+def task_set(run: Run, tasks: TaskSet, context: str) -> None:
+    """A task set as a dataset of the run."""
+    run.dataset(tasks.name, tasks.digest, f"sleepy/{tasks.name}/{tasks.version}", len(tasks), context)
+    run.tags({"tasks.digest": tasks.digest})
+
+
+def mix(run: Run, folder: Path, mixed: Mix, step: str = "") -> None:
+    """The mix as a dataset and as a file; `step` is the stream's."""
+    path = folder / "mix.jsonl"
+    write_jsonl(path, mixed.examples)
+    place = f"data/{step}".rstrip("/")
+    run.artifact(path, place)
+    run.dataset(f"mix {step}".rstrip(), mixed.digest, f"{place}/mix.jsonl", len(mixed.examples), "training")
+    run.metrics({f"data/{part}": count for part, count in mixed.parts.items()})
+
+
+def scores(run: Run, folder: Path, measured: Scores, prefix: str) -> None:
+    """Pass rates, in total and by family and level, steps, tokens and seconds, under `prefix`; and every attempt, as
+    the file scores/<prefix>.json."""
+    run.metrics({f"{prefix}/{name}": value for name, value in summary(measured).items()})
+    path = folder / SCORES / f"{prefix}.json"
+    write_scores(path, measured)
+    run.artifact(path, SCORES)
+
+
+def adapter(run: Run, trained: Adapter, step: str = "") -> None:
+    """The adapter's folder and what it cost; of a stream's steps the last has the last word."""
+    run.artifact(trained.folder, f"adapter/{step}".rstrip("/"))
+    run.metrics(
+        {"train/seconds": trained.seconds, "train/parameters": trained.trainable, "train/tokens": trained.tokens}
+    )
+    rewards = trained.folder / REWARDS
+    for line in rewards.read_text(encoding="utf-8").splitlines() if rewards.is_file() else ():
+        row = json.loads(line)
+        number = row.pop("step")
+        run.metrics({f"train/{name}": value for name, value in row.items()}, step=number)
+
+
+def course(run: Run, folder: Path, went: Course) -> None:
+    """The figures of a stream in the end and after each step, and a row for each koan and step."""
+    figures = continual(went)
+    run.metrics({f"stream/{name}": value for name, value in figures.summary().items()})
+    for step, row in enumerate(figures.matrix):
+        run.metrics({f"stream/task/{name}": rate for name, rate in zip(went.steps, row, strict=True)}, step=step + 1)
+    path = folder / "stream.json"
+    path.write_text(json.dumps({"steps": went.steps, **asdict(figures)}, indent=1), encoding="utf-8")
+    run.artifact(path, "stream")
+    outcomes = [went.before, *went.after]
+    rows = [
+        {"koan": r.task, **{f"after {i}": scores.results[k].passed for i, scores in enumerate(outcomes)}}
+        for k, r in enumerate(went.before.results)
+    ]
+    run.table(rows, "stream")
+
+
+def export(run: Run, exported: Any) -> None:
+    """Digests of what was exported; the model file itself stays in the run's folder."""
+    run.tags(
+        {
+            "gguf.digest": exported.gguf.digest,
+            "gguf.quantization": exported.gguf.quantization,
+            "gguf.path": str(exported.gguf.path),
+            "export.proof": exported.proof,
+        }
+    )
+    run.metrics({"export/bytes": exported.gguf.size})
+    for path in (exported.modelfile, exported.adapter_gguf and exported.adapter_gguf.path):
+        if path is not None:
+            run.artifact(path, "export")
+
+
+def verdict(run: Run, comparison: Comparison, found: Verdict) -> None:
+    """The paired comparison as metrics, the gate's word as tags."""
+    run.metrics(
+        {
+            "compare/fixes": len(comparison.fixes),
+            "compare/regressions": len(comparison.regressions),
+            "compare/difference": comparison.difference,
+            "compare/low": comparison.interval[0],
+            "compare/high": comparison.interval[1],
+            "compare/p_value": comparison.p_value,
+            "compare/detectable": comparison.detectable,
+        }
+    )
+    run.tags(
+        {"gate": "promoted" if found.promoted else "refused", "gate.rule": found.rule, "gate.reason": found.reason}
+    )
+
+
+def koans(run: Run, before: Scores, after: Scores) -> None:
+    """A row a koan, baseline beside result, as a table artifact."""
+    rows = []
+    for b, a in zip(before.results, after.results, strict=True):
+        chosen = a.attempts[a.chosen]
+        rows.append(
+            {
+                "koan": a.task,
+                "family": a.family,
+                "level": a.level,
+                "pattern": a.pattern,
+                "baseline": "pass" if b.passed else "fail",
+                "result": "pass" if a.passed else "fail",
+                "ended at": chosen.stage,
+                "codes": " ".join(chosen.codes),
+                "attempts": len(a.attempts),
+                "prompt tokens": chosen.prompt_tokens,
+                "answer tokens": chosen.completion_tokens,
+                "seconds": round(chosen.seconds, 2),
+                "answer": chosen.program,
+            }
+        )
+    run.table(rows, "koans")

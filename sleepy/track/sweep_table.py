@@ -1,0 +1,57 @@
+"""A sweep's jobs beside each other, each paired koan by koan with the first row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sleepy.artifacts import Scores
+from sleepy.evaluate.metrics import summary
+from sleepy.evaluate.stats import compare, holm, wilson
+
+HEAD = ("job", "passed (95 %)", "compiles", "+", "-", "p", "tokens a fix", "s a fix", "run")
+
+
+@dataclass(frozen=True)
+class JobScores:
+    """What a job of a sweep measured: its untouched model, and what came of it (None: it ended with the baseline)."""
+
+    words: tuple[str, ...]
+    run_id: str
+    baseline: Scores
+    result: Scores | None = None
+
+
+def sweep_table(jobs: Sequence[JobScores]) -> str:
+    """A Markdown table with a row for each job, named by the words that not all jobs share.
+
+    Where jobs train, the first job's baseline is a row of its own and comes first. + and - are the koans gained and
+    lost against the first row, p is McNemar's exact test of them, corrected for the number of rows (Holm); a job that
+    was measured on other koans is not compared.
+    """
+    shared = set.intersection(*(set(job.words) for job in jobs))
+    rows = [(" ".join(w for w in j.words if w not in shared) or "all", j.run_id, j.result or j.baseline) for j in jobs]
+    if jobs[0].result:
+        rows.insert(0, ("baseline", jobs[0].run_id, jobs[0].baseline))
+    first = rows[0][2]
+    paired = {i: compare(first, s) for i, (_, _, s) in enumerate(rows) if i and s.tasks_digest == first.tasks_digest}
+    p_values = dict(zip(paired, holm([c.p_value for c in paired.values()]), strict=True))
+    lines = [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
+    for i, (name, run_id, scores) in enumerate(rows):
+        changes = ["", "", ""]
+        if i in paired:
+            changes = [str(len(paired[i].fixes)), str(len(paired[i].regressions)), f"{p_values[i]:.2g}"]
+        lines.append(f"| {' | '.join([name, *_figures(scores, changes), run_id])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _figures(scores: Scores, changes: Sequence[str]) -> list[str]:
+    found, total = summary(scores), len(scores.results)
+    passed = int(found["passed"])
+    low, high = wilson(passed, total)
+    cost = [
+        f"{found[name]:.{digits}f}" if name in found else "-"
+        for name, digits in (("tokens_per_fix", 0), ("seconds_per_fix", 1))
+    ]
+    compiles = f"{100 * found['compile_rate']:.0f} %" if "compile_rate" in found else "-"
+    return [f"{passed}/{total} ({100 * low:.0f} to {100 * high:.0f})", compiles, *changes, *cost]

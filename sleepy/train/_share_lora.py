@@ -1,0 +1,96 @@
+"""Share's meeting with PEFT: adapter folders read and written, the memory on disk, and the layer of phase 2."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sleepy.adapters.factors import Pair
+from sleepy.adapters.lora import lora_layers
+from sleepy.errors import ModelError
+from sleepy.train.shared_basis import Layer, Shared
+
+_PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
+_FILE, _TENSORS = "share.safetensors", ("beta", "alpha", "eps_beta", "eps_alpha")
+_START = 1e-3  # of eps_beta: small, but at zero nothing that it multiplies would have a gradient
+
+
+def save(shared: Shared, folder: Path) -> None:
+    """The shared model as one safetensors file in `folder`."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"{n}/{t}": getattr(layer, t) for n, layer in shared.layers.items() for t in _TENSORS}
+    save_file(tensors, folder / _FILE, {"tasks": json.dumps(shared.tasks)})
+
+
+def load(folder: Path) -> Shared:
+    """The shared model that `save` wrote. Raises ModelError when there is none that can be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / _FILE, "pt") as file:
+            names = dict.fromkeys(key.rpartition("/")[0] for key in list(file.keys()))
+            layers = {n: Layer(*(file.get_tensor(f"{n}/{t}") for t in _TENSORS)) for n in names}
+            return Shared(layers, json.loads(file.metadata()["tasks"]))
+    except (SafetensorError, OSError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{folder / _FILE}: found no shared adapters that can be read ({error}): train again"
+        ) from error
+
+
+def factors_of(model: Any) -> dict[str, Pair]:
+    """The adapter in training, as `read_lora` would give it."""
+    found = {}
+    for name, layer in lora_layers(model):
+        half = layer.scaling["default"] ** 0.5
+        b, a = (side["default"].weight.detach().cpu().float() * half for side in (layer.lora_B, layer.lora_A))
+        found[name] = b, a
+    return found
+
+
+def factorise(model: Any, shared: Shared, phi: int) -> None:
+    """Phase 2: in PEFT's `model` of rank p, B becomes [beta, temporary factors] times coefficients, and A^T likewise;
+    the bases are frozen. Raises ModelError for a basis of other layers."""
+    layers = dict(lora_layers(model))
+    shapes = {name: (m.out_features, m.in_features) for name, m in layers.items()}
+    known = {name: (len(layer.beta), len(layer.alpha)) for name, layer in shared.layers.items()}
+    if differing := sorted(shapes.items() ^ known.items()):
+        raise ModelError(
+            f"the shared basis and lora.target_modules differ in {len(differing)} layers (as {differing[0][0]}), "
+            "expected a basis of adapters of this base model and of the same lora.target_modules"
+        )
+    for name, module in layers.items():
+        d = module.in_features
+        _factor(module.lora_B["default"], shared.layers[name].beta, phi, shared.p, _START, transposed=False)
+        _factor(module.lora_A["default"], shared.layers[name].alpha, phi, shared.p, (3 * d) ** -0.5, transposed=True)
+
+
+def _factor(linear: Any, basis: Any, phi: int, p: int, start: float, *, transposed: bool) -> None:
+    """Parametrise a linear layer's weight (n x p, or its transpose) as frozen `basis` (n x k) and temporary factors
+    (n x phi) times (k + phi) x p coefficients drawn from N(0, start^2).
+
+    Columns are scaled to norm sqrt(n / k): then a step of Adam is as long, in the weight's Frobenius norm, as one on an
+    ordinary LoRA, and one learning rate serves both; `start` is the weight's root mean square."""
+    import torch
+    from torch.nn.utils import parametrize
+
+    n, k = basis.shape
+    device = linear.weight.device
+
+    class Product(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("basis", (basis * (n / k) ** 0.5).to(device), persistent=False)
+            self.temporary = torch.nn.Parameter((torch.randn(n, phi) * k**-0.5).to(device)) if phi else None
+
+        def forward(self, coefficients: Any) -> Any:
+            weight = self.basis @ coefficients[:k]
+            if self.temporary is not None:
+                weight = weight + self.temporary @ coefficients[k:]
+            return weight.T if transposed else weight
+
+    phi = min(phi, max(1, k // 4))
+    linear.weight = torch.nn.Parameter((torch.randn(k + phi, p) * start).to(device))
+    parametrize.register_parametrization(linear, "weight", Product(), unsafe=True)  # unsafe: its shape changes

@@ -1,0 +1,60 @@
+"""Optimisation settings shared by all algorithms."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from sleepy.options import choice, ranged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """AdamW with warm-up and decay.
+
+    steps: optimiser steps (at least 1).
+    epochs: passes over the mix, instead of `steps`; 0 goes by steps (at least 0).
+    batch_size: pairs in one forward pass (at least 1).
+    grad_accum: forward passes to a step (at least 1).
+    lr: peak learning rate (above 0).
+    warmup: share of the steps in which the rate rises (0 to 1).
+    decay: how the rate falls afterwards: "linear" or "cosine" to zero, or "constant".
+    weight_decay: AdamW's (at least 0).
+    max_grad_norm: gradients are clipped to this norm (above 0).
+    max_length: longest pair, in tokens; longer ones are left out, and the run says how many (at least 64).
+    precision: of the frozen weights: "bf16" (half the memory), "fp32", or "auto": bf16 where the device computes in it.
+    quantization: "none", or "nf4": frozen weights in 4 bits (QLoRA, through bitsandbytes).
+    attention: "auto" (FlashAttention 2 on CUDA where installed, else sdpa), "sdpa", "eager" or "flash_attention_2".
+    gradient_checkpointing: recompute activations instead of keeping them: less memory, up to half again the time.
+    checkpoint_every: steps between checkpoints, from which a killed run goes on (at least 1).
+    """
+
+    steps: int = ranged(16, at_least=1)
+    epochs: float = ranged(0.0, at_least=0)
+    batch_size: int = ranged(4, at_least=1)
+    grad_accum: int = ranged(1, at_least=1)
+    lr: float = ranged(1e-4, above=0)
+    warmup: float = ranged(0.1, at_least=0, at_most=1)
+    decay: str = choice("linear", "cosine", "constant")
+    weight_decay: float = ranged(0.0, at_least=0)
+    max_grad_norm: float = ranged(1.0, above=0)
+    max_length: int = ranged(1024, at_least=64)
+    precision: str = choice("auto", "bf16", "fp32")
+    quantization: str = choice("none", "nf4")
+    attention: str = choice("auto", "sdpa", "eager", "flash_attention_2")
+    gradient_checkpointing: bool = False
+    checkpoint_every: int = ranged(10, at_least=1)
+
+    def on(self, examples: int) -> Train:
+        """These settings with `epochs` over so many examples turned into steps."""
+        if not self.epochs:
+            return self
+        return replace(self, epochs=0.0, steps=math.ceil(self.epochs * examples / (self.batch_size * self.grad_accum)))
+
+    def rate(self, step: int) -> float:
+        """The learning rate of step `step`, counted from 0: linear warm-up to `lr`, then the decay."""
+        rising = round(self.warmup * self.steps)
+        if step < rising:
+            return self.lr * (step + 1) / rising
+        left = (self.steps - step) / max(1, self.steps - rising)
+        return self.lr * {"linear": left, "cosine": 0.5 - 0.5 * math.cos(math.pi * left), "constant": 1.0}[self.decay]

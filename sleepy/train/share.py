@@ -1,0 +1,144 @@
+"""Share: one low-rank basis for all tasks, and a few coefficients for each (Kaushik et al. 2026, arXiv 2602.06043)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from sleepy.adapters.lora import find_adapters, read_all, write_lora
+from sleepy.artifacts import Adapter, BaseModel, digest_of_file
+from sleepy.options import ranged
+from sleepy.progress import say
+from sleepy.tensors import digest_of_tensors
+from sleepy.train import _share_lora as files
+from sleepy.train.algorithm import Algorithm
+from sleepy.train.batches import Example
+from sleepy.train.lora import Lora
+from sleepy.train.shared_basis import Rule, Shared, build
+from sleepy.train.trainer import MEMORY, Past, Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share(Algorithm):
+    """Phase 1 makes the basis of the adapters there are: of `adapters`, or of an ordinary LoRA trained in the first
+    step. Phase 2 trains B = [beta, tau] eps and A^T = [alpha, tau'] eps' with the basis frozen: p (k + k') coefficients
+    and phi (n + d + 2p) for the temporary factors tau of a layer. Phase 3 then decomposes all adapters anew.
+
+    The adapter written is the new task's own, of rank p. The memory holds the basis and all tasks' coefficients: in a
+    stream each task's koans are asked by its own, the koans of tasks to come by the newest adapter.
+
+    k: directions of the basis in each layer (0: as many as explain `variance`; never more than the adapters have).
+    variance: share of the adapters' variance that the basis explains (above 0, at most 1).
+    p: rank of a task in the basis (0: a third of lora.r, at least 1).
+    phi: temporary factors; no more than a quarter of a layer's k are used, but one always. 0: none, the coefficients
+        alone train and the basis stays as it is for good.
+    centre: take the mean column out before the decomposition, and keep its direction as one more.
+    adapters: PEFT folders, or folders of such, that the basis is made from ([]: the first step trains one).
+    """
+
+    k: int = ranged(0, at_least=0)
+    variance: float = ranged(0.6, above=0, at_most=1)
+    p: int = ranged(0, at_least=0)
+    phi: int = ranged(1, at_least=0)
+    centre: bool = False
+    adapters: list[str] = field(default_factory=list)
+
+    def problems(self) -> list[str]:
+        """What the fields' own bounds cannot say."""
+        empty = [place for place in self.adapters if not find_adapters([place])]
+        return [f"adapters: found no PEFT adapter in {place}, expected a folder with adapters" for place in empty]
+
+    def reads(self) -> list[str]:
+        """See Algorithm.reads: of the adapters that the basis is made from."""
+        folders = find_adapters(self.adapters).values() if self.adapters else []
+        return [digest_of_file(path) for folder in folders for path in sorted(folder.glob("adapter_*"))]
+
+    def adapt(self, model: Any, lora: Lora, past: Past) -> Any:
+        """Phase 2's layers, or an ordinary LoRA where there is no basis yet."""
+        earlier = self._earlier(past)
+        if earlier is None:
+            say("share: there is no adapter yet, so an ordinary LoRA trains and the basis is made of it")
+            wrapped = super().adapt(model, lora, past)
+        else:
+            wrapped = replace(lora, r=earlier.p, alpha=lora.alpha * earlier.p / lora.r).wrap(model)
+            files.factorise(wrapped, earlier, self.phi)
+        wrapped.earlier = earlier
+        return wrapped
+
+    def write(self, trainer: Trainer, folder: Path, base: str) -> None:
+        """The new task's adapter, multiplied out."""
+        if trainer.model.earlier is None:
+            super().write(trainer, folder, base)
+        else:
+            write_lora(files.factors_of(trainer.model), folder, base)
+
+    def end(self, trainer: Trainer, past: Past, examples: Sequence[Example], memory: Path) -> None:
+        """Phase 1 after the first step, phase 3 after each further one."""
+        earlier, own = trainer.model.earlier, files.factors_of(trainer.model)
+        known = earlier.tasks if earlier else {}
+        task = next(name for i in count(len(known) + 1) if (name := f"task_{i}") not in known)
+        if earlier is None:
+            shared = build({task: own}, self._rule, self.p)
+        else:
+            shared = earlier.grown(task, own, self._rule) if self.phi else earlier.joined(task, own)
+        files.save(shared, memory)
+        size = shared.storage()
+        say(
+            f"share: {len(shared.tasks)} tasks in {size.shared / 1e6:.2f} MB instead of {size.adapters / 1e6:.2f}, one "
+            f"more takes {size.one_more / 1e3:.1f} kB; the basis loses {shared.error(task, own):.1%} of this adapter"
+        )
+
+    def together(
+        self, adapters: Mapping[str, Adapter], base: BaseModel, folder: Path
+    ) -> tuple[dict[str, Adapter], dict[str, float]]:
+        """Phase 1 over all of them: each becomes its reconstruction. The basis is their memory."""
+        own = read_all({name: adapter.folder for name, adapter in adapters.items()})
+        shared = build(own, self._rule, self.p)
+        files.save(shared, folder / MEMORY)
+        size, layers = shared.storage(), shared.layers.values()
+        ks = [side.shape[1] for layer in layers for side in (layer.beta, layer.alpha)]
+        say(
+            f"share: {len(own)} adapters in {size.shared / 1e6:.2f} MB instead of {size.adapters / 1e6:.2f}, one more "
+            f"takes {size.one_more / 1e3:.1f} kB; k is {sum(ks) / len(ks):.1f} on average, p is {shared.p}"
+        )
+        found, figures = {}, {}
+        for name, adapter in adapters.items():
+            found[name] = self._written(shared, name, adapter, base, folder / "adapters" / name)
+            figures[f"share/error/{name}"] = shared.error(name, own[name])
+            say(f"share: the basis loses {figures[f'share/error/{name}']:.1%} of {name}")
+        figures["share/error"] = sum(figures.values()) / len(figures)
+        figures |= {"share/k": sum(ks) / len(ks), "share/p": shared.p}
+        return found, figures | {f"share/bytes_{part}": count for part, count in size._asdict().items()}
+
+    def each_task(self, adapter: Adapter, base: BaseModel, folder: Path) -> list[Adapter]:
+        """See Algorithm.each_task: what the memory has of each."""
+        shared = files.load(adapter.folder / MEMORY)
+        return [self._written(shared, task, adapter, base, folder / task) for task in shared.tasks]
+
+    def _written(self, shared: Shared, task: str, adapter: Adapter, base: BaseModel, folder: Path) -> Adapter:
+        from safetensors.torch import load_file
+
+        write_lora(shared.adapter(task), folder, base.name)
+        record = {"base": base.name, "base_digest": base.digest, "share": asdict(self), "of": adapter.digest}
+        (folder / "sleepy.json").write_text(json.dumps(record))
+        digest = digest_of_tensors(load_file(folder / "adapter_model.safetensors"))
+        return replace(adapter, folder=folder, digest=digest)
+
+    @property
+    def _rule(self) -> Rule:
+        return Rule(self.k, self.variance, self.centre)
+
+    def _earlier(self, past: Past) -> Shared | None:
+        if past.memory:
+            return files.load(past.memory)
+        adapters = read_all(find_adapters(self.adapters)) if self.adapters else {}
+        if not adapters:
+            return None
+        shared = build(adapters, self._rule, self.p)
+        for task, adapter in adapters.items():
+            say(f"share: the basis loses {shared.error(task, adapter):.1%} of {task}")
+        return shared

@@ -1,0 +1,98 @@
+"""Self-synthesized rehearsal (Huang et al., ACL 2024 long 77): the models write what is rehearsed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from sleepy.artifacts import Task
+from sleepy.errors import TrainingError
+from sleepy.exam.builtin import every_koan
+from sleepy.exam.read import write_jsonl
+from sleepy.options import ranged
+from sleepy.progress import say
+from sleepy.train import _ssr
+from sleepy.train.algorithm import Algorithm
+from sleepy.train.batches import Example
+from sleepy.train.trainer import Past, Tools, Trainer
+
+_RECORD, _MEMORY = "asked.jsonl", "rehearsal.jsonl"
+_ID = "ssr/"  # begins the id of every pair that was made here; the number of its step follows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ssr(Algorithm):
+    """For each step that is past the base model, shown two of its pairs, writes new broken programs; the latest model
+    repairs them; of the pairs that hold k-means chooses, and they are trained on beside the new ones. A pair holds
+    when rustc rejects the broken program and accepts the repair, and it is near no frozen koan. A step's pairs are
+    made once, at the beginning of the next step, and rehearsed in every later one. The authors let the base model
+    write repairs too, which the latest model's replace; here it stops before them.
+
+    asked: programs that the base model is asked for, for each step that is past (at least 1).
+    kept: pairs rehearsed of each step that is past, at most (at least 1, no more than `asked`).
+    """
+
+    asks: ClassVar[bool] = True
+
+    asked: int = ranged(64, at_least=1)
+    kept: int = ranged(8, at_least=1)
+
+    def problems(self) -> list[str]:
+        """What the fields' own bounds cannot say."""
+        found = f"kept: found {self.kept}, expected at most algo.asked={self.asked}"
+        return [found] if self.kept > self.asked else []
+
+    def material(
+        self, examples: Sequence[Example], past: Past, tools: Tools | None, seed: int, place: Path
+    ) -> Sequence[Example]:
+        """See Algorithm.material. Raises TrainingError when there is a past and no `tools` to ask."""
+        if not any(past.examples):
+            say("ssr: nothing came before, so nothing is rehearsed: plain fine-tuning")
+            return examples
+        if tools is None:
+            raise TrainingError("ssr: found a past, but neither model nor compiler to ask: run it through the pipeline")
+        made = _remembered(past)
+        for step in range(len(made), len(past.examples)):
+            shown = [e.task for e in past.examples[step] if e.task]
+            made.append(self._made(step, shown, tools, seed, place / _RECORD))
+        pairs = [pair for step in made for pair in step]
+        if not pairs:
+            say("ssr: none of the pairs written holds, so nothing is rehearsed: plain fine-tuning")
+        return [*examples, *tools.examples(pairs)]
+
+    def _made(self, step: int, shown: Sequence[Task], tools: Tools, seed: int, record: Path) -> list[Task]:
+        """The pairs rehearsed of one step, of which `shown` are the real ones."""
+        requests = _ssr.requests(shown, self.asked, seed)
+        texts = _ssr.asked(tools, [prompt for _, prompt in requests], False, record)
+        drafts = [
+            _ssr.written(text, like, f"{_ID}{step}/{i}")
+            for i, (text, (like, _)) in enumerate(zip(texts, requests, strict=True))
+        ]
+        broken = _ssr.rejected(drafts, tools)
+        fresh = _ssr.new(broken, shown, every_koan())
+        answers = _ssr.asked(tools, [e.prompt for e in tools.examples(fresh)], True, record)
+        repaired = _ssr.repaired(fresh, answers, tools)
+        kept = _ssr.diverse(_ssr.new(repaired, shown, every_koan()), self.kept)
+        say(
+            f"ssr: of {len(requests)} programs asked for rustc rejects {len(broken)}, of which {len(fresh)} are new; "
+            f"{len(repaired)} are repaired, {len(kept)} kept"
+        )
+        return kept
+
+    def end(self, trainer: Trainer, past: Past, examples: Sequence[Example], memory: Path) -> None:
+        """Remember what was rehearsed, a line for each step that is past."""
+        made: list[list[Task]] = [[] for _ in past.examples]
+        for example in examples:
+            if example.task and example.task.id.startswith(_ID):
+                made[int(example.task.id.split("/")[1])].append(example.task)
+        write_jsonl(memory / _MEMORY, [{"pairs": [asdict(pair) for pair in step]} for step in made])
+
+
+def _remembered(past: Past) -> list[list[Task]]:
+    """The pairs made in earlier steps, by the step they stand for."""
+    path = past.memory and past.memory / _MEMORY
+    lines = path.read_text(encoding="utf-8").splitlines() if path and path.is_file() else []
+    return [[Task(**{**pair, "tests": tuple(pair["tests"])}) for pair in json.loads(line)["pairs"]] for line in lines]

@@ -1,0 +1,119 @@
+"""Rehearsal of what surprises most, learned fast and kept slowly (Hazard et al. 2025, arXiv 2511.22367)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sleepy.options import ranged
+from sleepy.progress import say
+from sleepy.train.algorithm import Algorithm
+from sleepy.train.batches import Batch, Encoded, Example, encode, schedule
+from sleepy.train.trainer import Past, Trainer
+
+_BUFFER, _FAST = "buffer.jsonl", "fast.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sure(Algorithm):
+    """Surprise of an answer z of T tokens: s = -1/T sum_t log p(z_t | z_<t). Of each task the most surprising pairs are
+    kept, and rehearsed with the new ones: L = (L_new + L_buffer) / 2. After each step the slow adapter moves towards
+    the one that trains, slow = ema slow + (1 - ema) fast, and is the result; the fast one goes on in the next task.
+
+    buffer: pairs kept, split equally over the tasks seen (at least 1).
+    ema: what the slow adapter keeps of itself at a step (0 to below 1; at 0 it is the fast one).
+    """
+
+    buffer: int = ranged(64, at_least=1)
+    ema: float = ranged(0.99, at_least=0, below=1)
+
+    def begin(self, trainer: Trainer, past: Past) -> None:
+        """The buffer and the fast adapter of the last task; without one, the past's pairs are ranked now."""
+        import torch
+        from safetensors.torch import load_file
+
+        trainer.kept = {name: p.detach().clone() for name, p in trainer.parameters.items()}
+        if past.memory and (past.memory / _BUFFER).is_file():
+            lines = (past.memory / _BUFFER).read_text(encoding="utf-8").splitlines()
+            tasks = [[Encoded(tuple(ids), start) for start, ids in json.loads(line)] for line in lines]
+            with torch.no_grad():
+                for name, fast in load_file(past.memory / _FAST).items():
+                    trainer.parameters[name].copy_(fast)
+        else:
+            tasks = [ranked(trainer, examples) for examples in past.examples]
+        tasks = split(tasks, self.buffer)
+        rows, train = [row for task in tasks for row in task], trainer.train
+        plan = schedule(rows, train.batch_size, train.steps * train.grad_accum, trainer.seed) if rows else []
+        trainer.old = tasks, [[rows[i] for i in indices] for indices in plan]
+        if not rows:
+            say("sure: nothing came before, so nothing is rehearsed: plain fine-tuning, averaged slowly")
+        if (taken := 1 - self.ema**train.steps) < 0.5:
+            say(
+                f"sure: in {train.steps} steps of algo.ema={self.ema} the slow adapter takes {taken:.0%} of what is "
+                "learned; more train.steps or a lower algo.ema give it more"
+            )
+
+    def gradient(self, trainer: Trainer, batches: Sequence[Batch]) -> float:
+        """Gradient and loss of (L_new + L_buffer) / 2, each a mean over its own tokens."""
+        at = trainer.step * len(batches)
+        rehearsed = [trainer.batch(rows) for rows in trainer.old[1][at : at + len(batches)]]
+        if not rehearsed:
+            return super().gradient(trainer, batches)
+        loss = (super().gradient(trainer, batches) + super().gradient(trainer, rehearsed)) / 2
+        for p in trainer.parameters.values():
+            if p.grad is not None:
+                p.grad /= 2
+        return loss
+
+    def after_step(self, trainer: Trainer) -> None:
+        """slow = ema slow + (1 - ema) fast."""
+        for name, p in trainer.parameters.items():  # a checkpoint brings them back on the CPU
+            trainer.kept[name] = trainer.kept[name].to(p.device).lerp(p.detach(), 1 - self.ema)
+
+    def write(self, trainer: Trainer, folder: Path, base: str) -> None:
+        """The slow adapter. It changes places with the fast one, which `end` remembers."""
+        import torch
+
+        with torch.no_grad():
+            for name, p in trainer.parameters.items():
+                fast = p.detach().clone()
+                p.copy_(trainer.kept[name])
+                trainer.kept[name] = fast
+        super().write(trainer, folder, base)
+
+    def end(self, trainer: Trainer, past: Past, examples: Sequence[Example], memory: Path) -> None:
+        """The buffer, with the pairs of this task that still surprise the slow adapter most, and the fast adapter."""
+        from safetensors.torch import save_file
+
+        tasks = split([*trainer.old[0], ranked(trainer, examples)], self.buffer)
+        memory.mkdir(parents=True, exist_ok=True)
+        lines = [json.dumps([(row.start, row.ids) for row in task]) + "\n" for task in tasks]
+        (memory / _BUFFER).write_text("".join(lines), encoding="utf-8")
+        save_file(trainer.kept, memory / _FAST)
+
+
+def split(tasks: Sequence[list[Encoded]], size: int) -> list[list[Encoded]]:
+    """The first of each task, so that together they are at most `size`; shares differ by one, the earlier's larger."""
+    share, rest = divmod(size, max(1, len(tasks)))
+    return [task[: share + (i < rest)] for i, task in enumerate(tasks)]
+
+
+def ranked(trainer: Trainer, examples: Sequence[Example]) -> list[Encoded]:
+    """Examples by their surprise under the model as it is, the most surprising first, without those too long."""
+    import torch
+
+    everything = encode(examples, trainer.tokenizer, sys.maxsize)[0] if examples else []
+    rows = sorted((r for r in everything if len(r.ids) <= trainer.train.max_length), key=lambda r: len(r.ids))
+    surprise: list[float] = []
+    trainer.model.eval()
+    with torch.no_grad():
+        for start in range(0, len(rows), trainer.train.batch_size):
+            batch = trainer.batch(rows[start : start + trainer.train.batch_size])
+            parts = trainer.nll(batch).split(batch.learn.sum(1).tolist())
+            surprise += [float(part.mean()) for part in parts]
+    trainer.model.train()
+    order = sorted(range(len(rows)), key=lambda i: -surprise[i])
+    return [rows[i] for i in order]

@@ -1,0 +1,118 @@
+"""The audit breaks visibly on each thing that can be wrong with a koan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sleepy.artifacts import Task, TaskSet
+from sleepy.errors import DataError
+from sleepy.exam.audit import Finding, audit, require_proof
+from sleepy.exam.audit_page import write_audit
+from sleepy.rust.similarity import fingerprint, jaccard, nearest
+from sleepy.rust.tokens import functions, tokens
+from sleepy.sandbox.checker import Checker
+
+
+def found(checker: Checker, *tasks: Task, pairs: tuple[Task, ...] = (), koans: tuple[Task, ...] = ()) -> str:
+    return "\n".join(f.problem for f in audit(tasks, checker, pairs, koans=koans)[1])
+
+
+def test_a_sound_koan_has_no_findings_and_many_cheats(checker: Checker, koan: Task) -> None:
+    rows, findings = audit([koan], checker)
+    assert findings == [] and rows[0].cheats >= 10
+
+
+def test_a_fix_that_does_not_compile(checker: Checker, koan: Task) -> None:
+    assert "the fix does not pass (compile)" in found(checker, replace(koan, fix=koan.broken))
+
+
+def test_a_fix_that_fails_its_tests(checker: Checker, koan: Task) -> None:
+    assert "the fix does not pass (test)" in found(checker, replace(koan, tests=(*koan.tests, "assert_eq!(1, 2);")))
+
+
+def test_a_broken_program_that_compiles(checker: Checker, koan: Task) -> None:
+    assert "the broken program compiles, expected E0382" in found(checker, replace(koan, broken=koan.fix))
+
+
+def test_a_wrong_code(checker: Checker, koan: Task) -> None:
+    assert "fails with E0382, expected E0499" in found(checker, replace(koan, code="E0499"))
+
+
+def test_a_weak_test(checker: Checker, koan: Task) -> None:
+    said = found(checker, replace(koan, tests=("let _ = report(vec![]);", "assert!(total(&[]) < 1);")))
+    assert "its tests pass on a cheat: default report" in said
+
+
+def test_a_single_test(checker: Checker, koan: Task) -> None:
+    assert "1 test block, expected at least 2" in found(checker, replace(koan, tests=koan.tests[:1]))
+
+
+def test_near_duplicates_within_and_across(checker: Checker, koan: Task) -> None:
+    def renamed(**names: str) -> Task:
+        broken, fix = koan.broken, koan.fix
+        for old, new in names.items():
+            broken, fix = broken.replace(old, new), fix.replace(old, new)
+        return replace(koan, id="other", broken=broken, fix=fix, tests=koan.tests)
+
+    copy = replace(koan, id="copy", broken=koan.broken + "\n// a comment does not make it another program\n")
+    assert "near-duplicate of copy: similarity 1.00 (exact)" in found(checker, koan, copy)
+    shape = renamed(chars="signs", words="lines", total="sum_up")
+    assert "near-duplicate of other: similarity 1.00 (shape)" in found(checker, koan, pairs=(shape,))
+    assert "near-duplicate of other: similarity 1.00 (shape)" in found(checker, koan, koans=(shape,))
+
+
+def test_the_page_shows_both_programs_with_the_difference_marked(checker: Checker, koan: Task, tmp_path: Path) -> None:
+    rows, findings = audit([koan], checker, [replace(koan, id="a_pair", broken="pub fn other() {}\n")])
+    page = write_audit(tmp_path, TaskSet("mine", "3", (koan,)), rows, findings).read_text()
+    assert "Audit of mine (version 3" in page and koan.description in page and "Nothing was found wrong" in page
+    assert "<span class=cut>    let n = total(words);</span>" in page
+    assert "<span class=new>    let n = total(&amp;words);</span>" in page
+    assert "nearest koan none" in page and "borrow of moved value" in page
+    with pytest.raises(DataError, match="1 problems"):
+        write_audit(tmp_path, TaskSet("mine", "3", (koan,)), rows, [Finding(koan.id, "its <b>tests</b> pass")])
+    assert "its &lt;b&gt;tests&lt;/b&gt; pass" in (tmp_path / "audit.html").read_text()
+
+
+def test_proof_names_every_task(checker: Checker, koan: Task) -> None:
+    with pytest.raises(DataError) as error:
+        require_proof([koan, replace(koan, id="a", code="E1"), replace(koan, id="b", fix=koan.broken)], checker)
+    assert "a: the broken program fails with" in str(error.value) and "b: the fix" in str(error.value)
+
+
+def test_functions_are_found_whatever_surrounds_them() -> None:
+    program = """
+struct A<F: Fn(u32) -> u32> { f: F }
+impl<F: Fn(u32) -> u32> A<F> { fn call(&self, n: u32) -> [u32; 2] { [(self.f)(n), 0] } }
+trait T { fn declared(&self); fn given(&self) -> &'static str { "fn fake() { }" } }
+fn outer() -> char { fn inner() {} '{' } // fn comment() {}
+"""
+    assert [f.name for f in functions(program)] == ["call", "given", "outer", "inner"]
+    call = functions(program)[0]
+    assert program[call.start : call.end].strip() == "[(self.f)(n), 0]"
+
+
+def test_raw_strings_and_lifetimes_are_single_tokens() -> None:
+    kinds = [(t.kind, t.text) for t in tokens("""r#"a "quoted" word"# 'a 'b' b'\\n' 1_000u64 1..2""")]
+    assert kinds == [
+        ("string", 'r#"a "quoted" word"#'),
+        ("lifetime", "'a"),
+        ("char", "'b'"),
+        ("char", "b'\\n'"),
+        ("number", "1_000u64"),
+        ("number", "1"),
+        ("mark", ".."),
+        ("number", "2"),
+    ]
+
+
+@given(st.lists(st.sampled_from("abcde"), max_size=30), st.lists(st.sampled_from("abcde"), max_size=30))
+def test_nearest_agrees_with_jaccard_by_hand(one: list[str], two: list[str]) -> None:
+    a, b = fingerprint(" ".join(one)).exact, fingerprint(" ".join(two)).exact
+    ((index, similarity),) = nearest([a], [b])
+    assert similarity == pytest.approx(jaccard(a, b)) and (index == 0) == bool(a & b)
+    assert 0 <= jaccard(a, b) <= 1 and jaccard(a, a) == 1 and jaccard(a, b) == jaccard(b, a)

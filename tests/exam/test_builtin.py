@@ -1,0 +1,59 @@
+"""The exam itself, examined."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from sleepy.artifacts import Task
+from sleepy.exam.audit import audit, prove
+from sleepy.exam.builtin import every_koan, frozen
+from sleepy.pairs.builtin import load_pairs
+from sleepy.rust.similarity import fingerprint, jaccard
+from sleepy.sandbox.bwrap import Bwrap
+
+LINES = {1: (5, 10), 2: (10, 22), 3: (22, 45)}
+
+
+def test_the_sets_are_as_large_and_as_spread_as_they_say() -> None:
+    koans, mini, val = frozen("koans"), frozen("koans_mini"), frozen("koans_val")
+    assert set(Counter((t.family, t.level) for t in koans).values()) == {10} and len(koans) == 210
+    assert set(Counter((t.family, t.level) for t in mini).values()) == {2} and len(mini) == 42
+    assert set(Counter(t.family for t in val).values()) == {10} and len(val) == 70
+    ids = [t.id for t in (*every_koan(), *load_pairs())]
+    assert len(ids) == len(set(ids))
+    for task in (*koans, *val):
+        low, high = LINES[task.level]
+        assert low <= len(task.broken.splitlines()) <= high, task.id
+
+
+def test_held_out_koans_and_pairs_have_the_same_patterns() -> None:
+    held, pairs = frozen("patterns"), load_pairs()
+    assert set(Counter(t.pattern for t in held).values()) == {3} and len(held) == 159
+    together = Counter((t.family, t.pattern) for t in (*held, *pairs))
+    assert len(together) == 53 and min(together.values()) >= 14 and sum(together.values()) >= 714
+    assert not {t.skeleton for t in held} & {t.skeleton for t in pairs}
+    assert set(together) == {(t.family, t.pattern) for t in held}
+
+
+def test_pairs_of_a_pattern_are_not_renamings() -> None:
+    groups: dict[str, list[Task]] = {}
+    for task in (*frozen("patterns"), *load_pairs()):
+        groups.setdefault(task.pattern, []).append(task)
+    for pattern, tasks in groups.items():
+        prints = [fingerprint(t.broken).shape for t in tasks]
+        alike = [jaccard(a, b) for a, b in combinations(prints, 2)]
+        assert median(alike) < 0.6 and max(alike) <= 0.9, pattern
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_audit_finds_nothing(cache: Path) -> None:
+    checker = Bwrap().open(cache)
+    pairs = load_pairs().tasks
+    _, findings = audit(every_koan(), checker, pairs)
+    assert findings + prove(pairs, checker) == []

@@ -1,0 +1,61 @@
+"""JSONL: what is wrong is named with file and line, all of it at once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from sleepy.artifacts import Task
+from sleepy.errors import DataError
+from sleepy.exam.builtin import Builtin
+from sleepy.exam.file import File
+from sleepy.exam.read import read_tasks, write_jsonl
+
+
+def test_what_is_written_is_read(tmp_path: Path, koan: Task) -> None:
+    write_jsonl(tmp_path / "k.jsonl", [koan])
+    assert read_tasks(tmp_path / "k.jsonl") == (koan,)
+    assert File(path=str(tmp_path / "k.jsonl")).load().tasks == (koan,)
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"level": 4}, "level: found 4, expected 1, 2 or 3"),
+    ({"edition": "2015"}, "edition: found '2015', expected one of 2018, 2021, 2024"),
+    ({"tests": "assert!(true);"}, "tests: found 'assert!(true);', expected a list"),
+    ({"fix": ""}, "fix: found '', expected a text"),
+    ({"colour": "red"}, "unknown colour"),
+])  # fmt: skip
+def test_a_wrong_field_is_named(tmp_path: Path, koan: Task, change: dict[str, object], said: str) -> None:
+    write_jsonl(tmp_path / "k.jsonl", [koan, {**asdict(koan), "id": "b", **change}])
+    with pytest.raises(DataError) as error:
+        read_tasks(tmp_path / "k.jsonl")
+    assert str(error.value).startswith(f"{tmp_path / 'k.jsonl'}:2: ") and said in str(error.value)
+
+
+def test_every_bad_line_is_reported(tmp_path: Path, koan: Task) -> None:
+    record = asdict(koan)
+    missing = {k: v for k, v in record.items() if k != "fix"}
+    (tmp_path / "k.jsonl").write_text(
+        "\n".join(["{oops", json.dumps(missing), "[]", json.dumps(record), json.dumps(record)])
+    )
+    with pytest.raises(DataError) as error:
+        read_tasks(tmp_path / "k.jsonl")
+    lines = str(error.value).splitlines()
+    assert [line.split(":")[1] for line in lines] == ["1", "2", "3", "5"]
+    assert "not JSON" in lines[0] and "missing fix" in lines[1] and "stands on line 4" in lines[3]
+
+
+def test_a_missing_or_empty_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no file"):
+        File(path=str(tmp_path / "none.jsonl")).load()
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(DataError, match="found no task"):
+        File(path=str(tmp_path / "empty.jsonl")).load()
+
+
+def test_a_changed_frozen_set_is_refused() -> None:
+    with pytest.raises(DataError, match=r"the frozen set koans has digest [0-9a-f]{64}, expected 0+ for version 1"):
+        Builtin(folder="koans", version="1", sha256="0" * 64).load()

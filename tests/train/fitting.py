@@ -1,0 +1,55 @@
+"""A short training that the tests of all algorithms share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sleepy.artifacts import Adapter, BaseModel, Prompt
+from sleepy.train.algorithm import Algorithm
+from sleepy.train.batches import Example
+from sleepy.train.lora import Lora
+from sleepy.train.naive import Naive
+from sleepy.train.settings import Train
+from sleepy.train.trainer import NOTHING, Past
+
+ANSWERS = [
+    "pub fn one() -> u32 { 1 }\n```",
+    "pub fn two() -> u32 { 1 + 1 }\n```",
+    "pub fn none() {}\n```",
+    'pub fn name() -> &\'static str { "koan" }\n```',
+    "pub fn yes() -> bool { true }\n```",
+]
+EXAMPLES = [
+    Example(Prompt(({"role": "user", "content": f"Repair program {i}."},), "```rust\n", ()), a)
+    for i, a in enumerate(ANSWERS)
+]
+
+
+def fit(
+    base: BaseModel,
+    folder: Path,
+    algorithm: Algorithm | None = None,
+    past: Past = NOTHING,
+    *,
+    examples: Sequence[Example] = EXAMPLES,
+    lora: Lora | None = None,
+    seed: int = 0,
+    on_step: Callable[[int, float], object] = lambda step, loss: None,
+    **train: Any,
+) -> Adapter:
+    """Three steps of an algorithm; the adapter and the checkpoint are left in `folder`."""
+    return (algorithm or Naive()).fit(
+        base,
+        examples,
+        lora=lora or Lora(r=4, dropout=0.1),
+        train=Train(**{"steps": 3, "batch_size": 2, "lr": 1e-3, "checkpoint_every": 1, **train}),
+        device="cpu",
+        seed=seed,
+        folder=folder / "adapter",
+        place=folder / "checkpoint",
+        record={},
+        past=past,
+        on_step=on_step,
+    )
