@@ -294,12 +294,3 @@ class Comparison:
     interval: tuple[float, float]
     p_value: float
     detectable: float
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The gate's word on an adapter, and why."""
-
-    promoted: bool
-    reason: str
-    rule: str
