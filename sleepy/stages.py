@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from sleepy.artifacts import BaseModel, TaskSet
 from sleepy.deliver.deliver import Delivery, deliver
+from sleepy.deliver.merge import merge
 from sleepy.evaluate.candidates import Adapted, Base, Live, Measured, Routed
 from sleepy.evaluate.examiner import Examiner
 from sleepy.evaluate.stats import compare
@@ -29,6 +30,9 @@ from sleepy.track import log
 from sleepy.track.adapters import adapter_folders
 from sleepy.track.run import Run
 from sleepy.track.tracker import Tracker
+
+
+MERGED = "merged"  # folder of the merged weights, where they are to stay
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,8 @@ def train(c: Context, lab: Lab, before: Measured[Base]) -> tuple[Step, ...]:
     steps = c.s.stream.run(lab)
     if went := course(before.scores, steps):
         log.course(c.run, c.folder, went)
+    if not c.s.stream.several:
+        _tag(c, after_all(before.candidate, steps))
     return steps
 
 
@@ -133,9 +139,14 @@ def unite(c: Context, lab: Lab, steps: Sequence[Step]) -> Live:
             one = c.s.merge.combine(list(adapters.values()), lab.base, c.folder / "adapter", c.s.seed)
         log.adapter(c.run, one)
         result = Adapted(lab.base, one)
+        _tag(c, result)
+    return result
+
+
+def _tag(c: Context, result: Live) -> None:
+    """The digest of the run's one adapter, where it ends with one."""
     if isinstance(result, Adapted):
         c.run.tags({"adapter.digest": result.adapter.digest})
-    return result
 
 
 def evaluate(c: Context, lab: Lab, result: Live) -> Measured[Live]:
@@ -168,7 +179,7 @@ def gate(c: Context, lab: Lab, before: Measured[Base], after: Measured[Live], st
 
 def _artifacts_of(c: Context, candidate: Live) -> PurePosixPath:
     """The folder of the run's artifacts that a candidate's adapter was logged to: see log.adapter."""
-    if not isinstance(candidate, Adapted) or candidate.adapter.folder == c.folder / "adapter":
+    if not isinstance(candidate, Adapted) or c.s.stream.several or candidate.adapter.folder.parent == c.folder:
         return PurePosixPath("adapter")
     return PurePosixPath("adapter", *candidate.adapter.folder.relative_to(c.folder).parent.parts)
 
@@ -178,13 +189,22 @@ def export(c: Context, lab: Lab, result: Live) -> tuple[Delivery, Measured | Non
     prompts = [e.prompt for e in lab.examples(lab.exam.tasks)]
     with c.watch.stage("export", unit="model"):
         name = f"{lab.base.name} {c.choices['algo']}"
-        delivery = deliver(result, c.s.export, prompts, c.folder / "export", name, keep_merged=c.s.merge.keep)
+        delivery = deliver(
+            result, c.s.export, prompts, c.folder / "export", name, merged=c.folder / MERGED if c.s.merge.keep else None
+        )
     log.export(c.run, delivery)
     if not (c.s.export.measure and delivery.exported):
         return delivery, None
     delivered = lab.measure(delivery.exported, lab.exam, "delivered")
     log.scores(c.run, c.folder, delivered.scores, "delivered")
     return delivery, delivered
+
+
+def merge_only(c: Context, result: Live) -> None:
+    """The merged weights alone, to stay: stages has merge, but not export."""
+    if isinstance(result, Adapted):
+        with c.watch.stage("merge", unit="model"):
+            merge(result.adapter, result.model, c.folder / MERGED)
 
 
 @dataclass(frozen=True)

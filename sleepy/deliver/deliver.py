@@ -28,17 +28,17 @@ class Delivery:
 
 
 def deliver(
-    candidate: Live, export: Export, prompts: Sequence[Prompt], folder: Path, name: str, *, keep_merged: bool
+    candidate: Live, export: Export, prompts: Sequence[Prompt], folder: Path, name: str, *, merged: Path | None = None
 ) -> Delivery:
     """Write `candidate` as `export` says into `folder`, called `name` in its metadata; `prompts` serve the proof.
 
     The merged weights, as large as the model in f16, are there only while the files are made, whatever happens;
-    `keep_merged` leaves them in `folder`. Raises ModelError when files do not fit each other or the proof fails, and
+    with `merged` they go to that folder and stay. Raises ModelError when files do not fit each other or the proof fails, and
     DiskError for want of space.
     """
     if isinstance(candidate, Routed):
         return Delivery(None, tuple(_adapters(candidate, folder / "adapters")))
-    with _merged(candidate, folder, keep_merged) as weights:
+    with _merged(candidate, folder, merged) as weights:
         adapter = candidate.adapter if isinstance(candidate, Adapted) else None
         files: Files = export.export(weights, candidate.model, adapter, prompts, folder, name)
     exported = Exported(candidate.model, files.gguf, candidate)
@@ -47,14 +47,14 @@ def deliver(
 
 
 @contextmanager
-def _merged(candidate: Base | Adapted, folder: Path, keep: bool) -> Iterator[Path]:
+def _merged(candidate: Base | Adapted, folder: Path, keep: Path | None) -> Iterator[Path]:
     """The folder of the candidate's weights: the base's own, or merged ones for as long as the block runs."""
     if isinstance(candidate, Base):
         yield candidate.model.weights
         return
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        yield merge(candidate.adapter, candidate.model, folder / "merged" if keep else Path(place) / "merged")
+        yield merge(candidate.adapter, candidate.model, keep or Path(place) / "merged")
 
 
 def _adapters(candidate: Routed, folder: Path) -> Iterator[GgufFile]:
