@@ -31,13 +31,12 @@ from sleepy.track.adapters import adapter_folders
 from sleepy.track.run import Run
 from sleepy.track.tracker import Tracker
 
-
 MERGED = "merged"  # folder of the merged weights, where they are to stay
 
 
 @dataclass(frozen=True)
 class Context:
-    """What every stage may use: the settings, the names of the options chosen, where the run is recorded, its folder."""
+    """What every stage may use: settings `s`, the names of the options chosen, and where the run is recorded."""
 
     s: Settings
     stages: tuple[str, ...]

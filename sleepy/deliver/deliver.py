@@ -33,8 +33,8 @@ def deliver(
     """Write `candidate` as `export` says into `folder`, called `name` in its metadata; `prompts` serve the proof.
 
     The merged weights, as large as the model in f16, are there only while the files are made, whatever happens;
-    with `merged` they go to that folder and stay. Raises ModelError when files do not fit each other or the proof fails, and
-    DiskError for want of space.
+    with `merged` they go to that folder and stay. Raises ModelError when files do not fit each other or the proof
+    fails, and DiskError for want of space.
     """
     if isinstance(candidate, Routed):
         return Delivery(None, tuple(_adapters(candidate, folder / "adapters")))
