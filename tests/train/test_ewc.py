@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from tests.algo import fitting
+from tests.train import fitting
 
 from sleepy.artifacts import Adapter, BaseModel
 from sleepy.tensors import digest_of_tensors

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
-from tests.algo import fitting
+from tests.train import fitting
 
 from sleepy.adapters.folder import read_updates
 from sleepy.artifacts import Adapter, BaseModel

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.algo import fitting
+from tests.train import fitting
 
 from sleepy.adapters.lora import read_lora
 from sleepy.artifacts import Adapter, BaseModel

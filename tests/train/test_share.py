@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.algo import fitting
+from tests.train import fitting
 
 from sleepy.adapters.factors import Pair
 from sleepy.adapters.lora import find_adapters, lora_layers, read_all, read_lora, write_lora
