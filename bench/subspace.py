@@ -13,7 +13,8 @@ from pathlib import Path
 import share_phase1 as other
 import torch
 
-from sleepy.adapters.lora import find_adapters, write_lora
+from sleepy.adapters.find import find_adapters
+from sleepy.adapters.folder import write_lora
 from sleepy.pairs.builtin import load_pairs
 from sleepy.progress import Stages
 from sleepy.subspace.subspace import Subspace

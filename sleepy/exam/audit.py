@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from sleepy.artifacts import Check, Task
 from sleepy.errors import DataError
 from sleepy.exam.cheats import cheats
-from sleepy.rust.similarity import Fingerprint, fingerprint, nearest
+from sleepy.exam.contamination import LIMITS, Near, most_alike
+from sleepy.rust.similarity import fingerprint
 from sleepy.sandbox.batch import check_together
 from sleepy.sandbox.checker import Checker
-
-# Jaccard similarity of token 5-grams, as written and with names and literals anonymised, above which two programs count
-# as near-duplicates
-LIMITS = {"exact": 0.4, "shape": 0.6}
 
 
 @dataclass(frozen=True)
@@ -23,15 +21,6 @@ class Finding:
 
     task: str
     problem: str
-
-
-@dataclass(frozen=True)
-class Near:
-    """The task most alike in one of the two kinds ("exact", "shape"), and the Jaccard similarity ("" and 0: none)."""
-
-    task: str = ""
-    similarity: float = 0.0
-    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,10 +83,11 @@ def audit(
         done()
         if len(task.tests) < 2:
             findings.append(Finding(task.id, f"{len(task.tests)} test block, expected at least 2"))
-    to_koans = _most_alike(prints, [*prints, *others], [*tasks, *koans], same=True)
-    to_pairs = _most_alike(prints, theirs, pairs)
+    to_koans = most_alike(prints, [*prints, *others], [t.id for t in (*tasks, *koans)], same=True)
+    worst = attrgetter("excess")
+    to_pairs = most_alike(prints, theirs, [t.id for t in pairs])
     for task, b, cheated, koan, pair in zip(tasks, broken, tried, to_koans, to_pairs, strict=True):
-        rows.append(Audited(task, b, len(cheated), max(koan, key=_excess), max(pair, key=_excess)))
+        rows.append(Audited(task, b, len(cheated), max(koan, key=worst), max(pair, key=worst)))
         findings += [
             Finding(
                 task.id,
@@ -105,22 +95,6 @@ def audit(
                 f"expected at most {LIMITS[near.kind]}",
             )
             for near in (*koan, *pair)
-            if _excess(near) > 1
+            if near.excess > 1
         ]
     return rows, findings
-
-
-def _excess(near: Near) -> float:
-    return near.similarity / LIMITS.get(near.kind, 1.0)
-
-
-def _most_alike(
-    of: Sequence[Fingerprint], among: Sequence[Fingerprint], tasks: Sequence[Task], same: bool = False
-) -> list[tuple[Near, Near]]:
-    """For each fingerprint what is most like it as written, and in shape. With `same`, `among` begins with `of`."""
-    found = []
-    for kind in LIMITS:
-        sets = [getattr(p, kind) for p in among]
-        near = nearest([getattr(p, kind) for p in of], sets, same)
-        found.append([Near(tasks[j].id, similarity, kind) if j >= 0 else Near() for j, similarity in near])
-    return list(zip(*found, strict=True))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sleepy.adapters.lora import read_all
+from sleepy.adapters.folder import read_all
 from sleepy.artifacts import digest_of_file
 from sleepy.errors import ConfigError, ModelError
 from sleepy.options import ranged

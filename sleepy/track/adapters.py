@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from sleepy.adapters.lora import find_adapters
+from sleepy.adapters.find import find_adapters
 from sleepy.errors import ConfigError
 from sleepy.track.tracker import PARENT, Tracker
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sleepy.adapters.lora import read_lora, write_lora
+from sleepy.adapters.folder import read_lora, write_lora
 from sleepy.errors import ConfigError, ModelError
 from sleepy.pairs.builtin import load_pairs
 from sleepy.progress import Stages

@@ -23,7 +23,7 @@ from sleepy.train.batches import Example, encode
 from sleepy.train.grpo import Grpo
 from sleepy.train.lora import Lora
 from sleepy.train.settings import Train
-from sleepy.train.trainer import NOTHING, Past, Tools
+from sleepy.train.training import NOTHING, Past, Tools
 
 # The small model often begins its answer like this. Where that ends it, the program is empty and compiles, so that
 # rewards differ.
@@ -104,10 +104,10 @@ def test_similarity_counts_tokens() -> None:
     assert similarity("a b c", "") == 0.0
 
 
-def test_an_answer_ends_with_its_stop_string(shallow: BaseModel) -> None:
+def test_an_answer_ends_with_its_stop_string(tiny: BaseModel) -> None:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(shallow.weights)
+    tokenizer = AutoTokenizer.from_pretrained(tiny.weights)
     whole = tokenizer("fn a() {}\n```\nThis is `a`.\n```")["input_ids"]
     assert tokenizer.decode(cut(whole, ["\n```"], tokenizer.decode)).rstrip("\n") == "fn a() {}\n```"
     assert cut(whole, ["nowhere"], tokenizer.decode) == cut(whole, [], tokenizer.decode) == whole
@@ -123,9 +123,8 @@ class Killed(Exception):
     """What ends a run between a step and its checkpoint."""
 
 
-@pytest.mark.slow
 def test_a_run_goes_on_to_the_same_adapter(
-    shallow: BaseModel, tmp_path: Path, checker: Checker, koan: Task, capsys: pytest.CaptureFixture[str]
+    tiny: BaseModel, tmp_path: Path, checker: Checker, koan: Task, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def kill(step: int, loss: float) -> None:
         if step == 1:
@@ -137,7 +136,7 @@ def test_a_run_goes_on_to_the_same_adapter(
 
     def again(name: str, **more: Any) -> Adapter:
         algorithm = Grpo(max_new_tokens=4, beta=0.1)
-        return fit(shallow, tmp_path / name, checker, examples(koan), algorithm, steps=4, **more)
+        return fit(tiny, tmp_path / name, checker, examples(koan), algorithm, steps=4, **more)
 
     unbroken = again("whole")
     with pytest.raises(Killed):
@@ -156,7 +155,7 @@ def test_a_run_goes_on_to_the_same_adapter(
 
 
 def test_the_adapter_is_plain_lora_and_goes_on_from_the_past(
-    shallow: BaseModel, tmp_path: Path, checker: Checker, koan: Task, monkeypatch: pytest.MonkeyPatch
+    tiny: BaseModel, tmp_path: Path, checker: Checker, koan: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from transformers import AutoTokenizer
 
@@ -170,19 +169,19 @@ def test_the_adapter_is_plain_lora_and_goes_on_from_the_past(
     monkeypatch.setattr(Rewards, "parts", watched)
     monkeypatch.setattr("trl.trainer.base_trainer.send_telemetry", lambda **told: pytest.fail(f"told {told}"))
     given = [*examples(koan, 2), replace(examples(koan)[0], answer="one two three four five")]
-    first = fit(shallow, tmp_path / "first", checker, given, warmup=1.0)
-    assert len(read_updates(first, shallow)) == 14
+    first = fit(tiny, tmp_path / "first", checker, given, warmup=1.0)
+    assert len(read_updates(first, tiny)) == 14
     assert first.trainable == sum(t.numel() for t in tensors(first).values())
     assert 0.9e-3 < torch_max(tensors(first), "lora_B") < 1.52e-3  # Adam's steps: the rate, half of it in the first
     drawn_from = [e.prompt for e, _ in judged]
     assert drawn_from[:4] == 4 * drawn_from[:1] and drawn_from[4:] == 4 * drawn_from[4:5]  # a group a step
     assert {given.index(e) for e, _ in judged} == {0, 1}  # the third is longer than what may be drawn
-    tokenizer = AutoTokenizer.from_pretrained(shallow.weights)
+    tokenizer = AutoTokenizer.from_pretrained(tiny.weights)
     heads = [e.start for e, _ in zip(encode(given, tokenizer, 999)[0], given, strict=True)]
     texts = [len(tokenizer(text)["input_ids"]) for _, text in judged]
     assert first.tokens == sum(texts) + 4 * (heads[0] + heads[1])  # nothing after a stop string
     past = Past((tuple(given),), first.folder)
-    second = fit(shallow, tmp_path / "second", checker, given, past=past, steps=1, lr=1e-9)
+    second = fit(tiny, tmp_path / "second", checker, given, past=past, steps=1, lr=1e-9)
     one, other = tensors(first), tensors(second)
     assert all(float((one[name] - other[name]).abs().max()) < 1e-6 for name in one)
 
@@ -191,13 +190,12 @@ def torch_max(found: dict[str, Any], word: str) -> float:
     return max(float(t.abs().max()) for name, t in found.items() if word in name)
 
 
-@pytest.mark.slow
 def test_accumulation_and_checkpointing_change_memory_not_the_result(
-    shallow: BaseModel, tmp_path: Path, checker: Checker, koan: Task
+    tiny: BaseModel, tmp_path: Path, checker: Checker, koan: Task
 ) -> None:
     def run(name: str, **train: Any) -> Adapter:
         more = {"steps": 1, "lora": Lora(r=4), "precision": "fp32", **train}
-        return fit(shallow, tmp_path / name, checker, examples(koan), **more)
+        return fit(tiny, tmp_path / name, checker, examples(koan), **more)
 
     plain = run("plain")
     spared = run("spared", batch_size=2, grad_accum=2, gradient_checkpointing=True)
@@ -208,18 +206,18 @@ def test_accumulation_and_checkpointing_change_memory_not_the_result(
     assert torch_max(tensors(clipped), "lora_B") < 0.5 * torch_max(one, "lora_B")
 
 
-def test_nf4(shallow: BaseModel, tmp_path: Path, checker: Checker, koan: Task) -> None:
-    adapter = fit(shallow, tmp_path, checker, examples(koan), quantization="nf4", steps=1)
+def test_nf4(tiny: BaseModel, tmp_path: Path, checker: Checker, koan: Task) -> None:
+    adapter = fit(tiny, tmp_path, checker, examples(koan), quantization="nf4", steps=1)
     assert {str(t.dtype) for t in tensors(adapter).values()} == {"torch.float32"}
 
 
-def test_weights_that_explode_are_an_error(shallow: BaseModel, tmp_path: Path, checker: Checker, koan: Task) -> None:
+def test_weights_that_explode_are_an_error(tiny: BaseModel, tmp_path: Path, checker: Checker, koan: Task) -> None:
     with pytest.raises(TrainingError, match=r"not finite.*Lower train\.lr|loss and gradient.*Lower train\.lr"):
-        fit(shallow, tmp_path, checker, examples(koan), steps=3, lr=1e30, warmup=0.0)
+        fit(tiny, tmp_path, checker, examples(koan), steps=3, lr=1e30, warmup=0.0)
 
 
 def test_what_cannot_be_done_is_refused(
-    shallow: BaseModel, tmp_path: Path, checker: Checker, koan: Task, monkeypatch: pytest.MonkeyPatch
+    tiny: BaseModel, tmp_path: Path, checker: Checker, koan: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ConfigError, match=r"found 6 answers a step, expected a multiple of algo\.group=4"):
         Grpo().check_machine(Train(batch_size=3, grad_accum=2), "cpu")
@@ -230,9 +228,9 @@ def test_what_cannot_be_done_is_refused(
     assert problems_of(Grpo(compiles=0, passes=0, edit=0), "algo") and not problems_of(Grpo(), "algo")
     blind = [*examples(koan), replace(examples(koan)[0], task=None)]
     with pytest.raises(DataError, match="needs each example's task"):
-        fit(shallow, tmp_path, checker, blind)
+        fit(tiny, tmp_path, checker, blind)
     with pytest.raises(TrainingError, match=r"all of 3 .* algo\.max_new_tokens=1\b"):
-        fit(shallow, tmp_path, checker, examples(koan), Grpo(max_new_tokens=1))
+        fit(tiny, tmp_path, checker, examples(koan), Grpo(max_new_tokens=1))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"needs the package trl \(bash setup\.sh rl"):
         Grpo().check_machine(Train(), "cpu")
