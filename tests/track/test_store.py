@@ -111,7 +111,10 @@ def test_an_experiment_opens_in_the_view_of_training_unless_the_user_chose_anoth
     client = client_of(tmp_path)
     number = client.get_experiment_by_name("sleepy").experiment_id
     kinds = []
-    for change in (lambda: None, lambda: client.set_experiment_tag(number, "mlflow.experimentKind", "genai_development")):
+    for change in (
+        lambda: None,
+        lambda: client.set_experiment_tag(number, "mlflow.experimentKind", "genai_development"),
+    ):
         change()
         copied.open()
         kinds.append(client.get_experiment(number).tags["mlflow.experimentKind"])
@@ -185,17 +188,17 @@ def test_a_full_disk_is_explained(copied: Mlflow, capfd: pytest.CaptureFixture[s
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
-    def small(connection: Any, _: Any) -> None:  # SQLite finds "no space" where the file would have to grow
+    def small(connection: Any, *_: Any) -> None:  # SQLite finds "no space" where the file would have to grow
         connection.execute("PRAGMA max_page_count = 1")
 
     tracker = copied.open()
-    event.listen(Engine, "checkout", lambda connection, *_: small(connection, None))
-    with (
-        pytest.raises(SleepyError, match="database or disk is full.*have room"),
-        tracker.run(name="fills the disk") as run,
-    ):
-        for step in range(50):
-            run.metrics({f"loss/{n}": 0.5 for n in range(1000)}, step=step)
+    event.listen(Engine, "checkout", small)
+    try:
+        with pytest.raises(SleepyError, match="database or disk is full.*have room"), tracker.run(name="a") as run:
+            for step in range(50):
+                run.metrics({f"loss/{n}": 0.5 for n in range(1000)}, step=step)
+    finally:
+        event.remove(Engine, "checkout", small)
     assert "Traceback" not in capfd.readouterr().err  # MLflow logs its own otherwise
 
 
