@@ -79,11 +79,12 @@ class Ollama(Engine):
                     client.create(name, files=files, template="{{ .Prompt }}", parameters=parameters)
                 return str(client._client.base_url).rstrip("/")  # completed: OLLAMA_HOST may be a port alone
         except (ResponseError, httpx.HTTPError) as error:
-            why = str(error)[:300] or type(error).__name__
-            raise EngineError(f"Ollama at {self._address}: {why}. Its log may say more") from error
+            raise EngineError(f"Ollama at {self._address}: {_line(error)}. Its log may say more") from error
         except ConnectionError as error:
             raise EngineError(f"No Ollama server answers at {self._address}: start it with: ollama serve") from error
         except (ValueError, TypeError, AttributeError, httpx.InvalidURL) as error:  # no URL, or not Ollama's JSON
-            raise EngineError(
-                f"{self._address} is not an Ollama server ({str(error)[:200]}): check engine.host"
-            ) from error
+            raise EngineError(f"{self._address} is not an Ollama server ({_line(error)}): check engine.host") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -132,12 +132,12 @@ def refused(words: str, host: str, model: Served) -> None:
 
 def test_no_server_no_ollama_no_file(local: Local, served: Served) -> None:
     refused("No Ollama server answers at .*start it with: ollama serve", f"http://127.0.0.1:{free_port()}", served)
-    refused("No Ollama server: http://x:y .*Check engine.host", "http://x:y", served)
+    refused("http://x:y is not an Ollama server .*check engine.host", "http://x:y", served)
     refused("There is no model file no.gguf", local.url, replace(served, gguf=Path("no.gguf")))
     for reply, words in (
         (said({"error": "boiling over"}, 500), "boiling over.*Its log may say more"),
-        ((200, {}, b"<html>"), "No Ollama server: .*Check engine.host"),
-        (said({"models": 3}), "No Ollama server: .*Check engine.host"),
+        ((200, {}, b"<html>"), "is not an Ollama server .*check engine.host"),
+        (said({"models": 3}), "is not an Ollama server .*check engine.host"),
         ((200, {"Content-Length": "999"}, b"{"), "Its log may say more"),
     ):
         with answering(lambda asked, reply=reply: reply) as other:
