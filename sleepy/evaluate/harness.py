@@ -17,7 +17,7 @@ from sleepy.progress import say
 from sleepy.repair.strategy import Strategy, Try
 from sleepy.routing.route import Route
 from sleepy.rust.signature import signature_of
-from sleepy.sandbox.checker import Judge, by_load
+from sleepy.sandbox.checker import Judge
 
 
 def unrouted(task: Task, broken: Check) -> str:
@@ -56,7 +56,7 @@ class _Case:
         seen = Check("passed", "compiles") if check.compiles else check
         self.tries[number] = Try(number, self.prompts[number], completion.text, program, seen)
         tokens = (completion.prompt_tokens, completion.completion_tokens, completion.seconds)
-        found = (check.stage, check.codes, *tokens, signature_of(check), by_load(check))
+        found = (check.stage, check.codes, *tokens, signature_of(check), check.by_load)
         attempt = Attempt(completion.text, program, *found)
         self.attempts[number] = attempt
         if record is not None:

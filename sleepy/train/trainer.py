@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sleepy.artifacts import Check, Completion, Prompt, Task, ToCheck, digest_of, digest_of_file
+from sleepy.artifacts import Check, CheckJob, Completion, Prompt, Task, digest_of, digest_of_file
 from sleepy.train.batches import Batch, Encoded, Example, collate, encode
 from sleepy.train.settings import Train
 
@@ -52,7 +52,7 @@ class Tools:
     examples: tasks as the model sees them in training.
     """
 
-    check: Callable[[Sequence[ToCheck]], list[Check]]
+    check: Callable[[Sequence[CheckJob]], list[Check]]
     ask: Callable[[Sequence[Prompt], bool], list[Completion]]
     program: Callable[[str], str]
     examples: Callable[[Sequence[Task]], list[Example]]
