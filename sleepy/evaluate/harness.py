@@ -13,7 +13,7 @@ from sleepy.evaluate.candidates import unrouted
 from sleepy.repair.strategy import Strategy, Try
 from sleepy.routing.route import Route
 from sleepy.rust.signature import signature_of
-from sleepy.sandbox.checker import Judge, by_load
+from sleepy.sandbox.checker import Judge
 
 
 @dataclass
@@ -50,7 +50,7 @@ class _Case:
             completion_tokens=completion.completion_tokens,
             seconds=completion.seconds,
             signature=signature_of(check),
-            by_load=by_load(check),
+            by_load=check.by_load,
         )
         self.attempts[number] = attempt
         if by.record is not None:

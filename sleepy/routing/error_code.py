@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sleepy.artifacts import Check, Task, TaskSet
 from sleepy.routing.route import Route, Routing, require_pairs
-from sleepy.rust.messages import full_message, spoken
-
-_QUOTED = re.compile(r"`[^`]*`")
-_NAME = re.compile(r"[^\W\d][\w:]*")
-_NUMBER = re.compile(r"\d+")
-
-
-def _lines(message: str) -> frozenset[str]:
-    """The lines of a compiler message, with quoted names and all numbers replaced: `Vec<u8>` is `_<_>`."""
-    return frozenset(_NUMBER.sub("0", _QUOTED.sub(lambda q: _NAME.sub("_", q[0]), line)) for line in spoken(message))
+from sleepy.rust.messages import full_message, spoken_lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +24,11 @@ class ErrorCode(Routing):
         require_pairs(pairs, names, self.name)
         seen: dict[str, list[tuple[str, frozenset[str]]]] = defaultdict(list)
         for pair in pairs:
-            seen[pair.code].append((pair.pattern, _lines(pair.message)))
+            seen[pair.code].append((pair.pattern, spoken_lines(pair.message)))
 
         def route(task: Task, broken: Check) -> str:
             known = next((seen[code] for code in broken.codes if code in seen), [])
-            pattern = _decide(known, _lines(full_message(broken.diagnostics)))
+            pattern = _decide(known, spoken_lines(full_message(broken.diagnostics)))
             return pattern if pattern in names else ""
 
         return route

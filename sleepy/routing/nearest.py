@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +9,8 @@ from dataclasses import dataclass
 from sleepy.artifacts import Check, Task, TaskSet
 from sleepy.options import ranged
 from sleepy.routing.route import Route, Routing, require_pairs
-from sleepy.rust.messages import full_message, spoken
-
-_WORD = re.compile(r"[^\W\d]\w*|[?!&]")
-
-
-def _words(message: str, codes: Sequence[str]) -> frozenset[str]:
-    """The words of a compiler message, and its error codes. Names are kept: `Option` is informative, and a program's
-    own names, which no pair contains, lower every similarity alike."""
-    return frozenset(codes) | {word.lower() for line in spoken(message) for word in _WORD.findall(line)}
+from sleepy.rust.messages import full_message, spoken_words
+from sleepy.rust.similarity import jaccard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +30,11 @@ class Nearest(Routing):
     def open(self, pairs: TaskSet, names: Sequence[str]) -> Route:
         """See Routing.open."""
         require_pairs(pairs, names, self.name)
-        known = [(pair.pattern, _words(pair.message, [pair.code])) for pair in pairs]
+        known = [(pair.pattern, spoken_words(pair.message) | {pair.code}) for pair in pairs]
 
         def route(task: Task, broken: Check) -> str:
-            words = _words(full_message(broken.diagnostics), broken.codes)
-            alike = [(len(words & own) / len(words | own), pattern) for pattern, own in known]
+            words = spoken_words(full_message(broken.diagnostics)).union(broken.codes)
+            alike = [(jaccard(words, own), pattern) for pattern, own in known]
             ranked = sorted(alike, key=lambda found: -found[0])  # equal ones stay in the pairs' order
             votes: dict[str, list[float]] = defaultdict(list)
             for similarity, pattern in ranked[: self.neighbours]:

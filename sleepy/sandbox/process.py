@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import selectors
 import signal
@@ -14,10 +15,15 @@ from typing import IO
 
 from sleepy.errors import SandboxError
 
+# A command whose CPU time is below this share of the wall-clock limit was waiting, not working: a busy machine gives it
+# more, unless over fifty others want the same core. Starting a sandbox takes 5 ms of CPU time.
+_WORKING = 0.02
+
 
 @dataclass(frozen=True)
 class Finished:
-    """How a command ended. `ended` is "exit", "wall" (wall-clock limit) or "output" (more output than allowed).
+    """How a command ended. `ended` is "exit", "output" (more output than allowed), or at the wall-clock limit "wall"
+    (it was working) or "hung" (it used next to no CPU time, as in a deadlock).
 
     `returncode` is as a shell gives it: 128 + signal where a signal ended the command.
     """
@@ -46,6 +52,8 @@ def run_limited(
     feeder.start()
     try:
         chunks, ended = _collect(process, wall_seconds, output_bytes)
+        if ended == "wall" and _cpu_seconds(process.pid) < _WORKING * wall_seconds:
+            ended = "hung"
     finally:
         _kill_group(process)
     code = process.wait()
@@ -87,6 +95,18 @@ def _collect(process: subprocess.Popen[bytes], wall_seconds: float, output_bytes
         except subprocess.TimeoutExpired:
             ended = "wall"
     return {name: bytes(data) for name, data in chunks.items()}, ended
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU time that a running process and its descendants have used, those that ended included; infinite where the
+    system does not tell. A sandbox's own process uses none: what counts is below it."""
+    import psutil
+
+    try:
+        root = psutil.Process(pid)
+        return sum(sum(one.cpu_times()[:4]) for one in (root, *root.children(recursive=True)))
+    except psutil.Error:
+        return math.inf
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sleepy.artifacts import ToCheck
+from sleepy.artifacts import Check, CheckJob
 from sleepy.sandbox.batch import check_together
 from sleepy.sandbox.bwrap import Bwrap
 
@@ -27,25 +27,33 @@ PROGRAMS: dict[str, str] = {
 }
 
 
-@pytest.mark.slow
+BOX = Bwrap(run_cpu_seconds=1)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[CheckJob, Check]:
+    """Each program's verdict when it is built alone."""
+    jobs = [CheckJob(text, TEST, "2024") for text in PROGRAMS.values()]
+    checks = BOX.open(tmp_path_factory.mktemp("alone")).check_all(jobs)
+    assert sum(check.passed for check in checks) == 6
+    return dict(zip(jobs, checks, strict=True))
+
+
+@pytest.mark.parametrize("sound", [False, True])
 @pytest.mark.parametrize("left_out", ["has the same symbol", ""])
-def test_the_verdicts_are_those_of_each_alone(tmp_path: Path, left_out: str) -> None:
-    jobs: list[ToCheck] = [(text, TEST, "2024", "") for name, text in PROGRAMS.items() if name != left_out]
-    alone = Bwrap().open(tmp_path / "alone").check_all(jobs)
+def test_the_verdicts_are_those_of_each_alone(
+    tmp_path: Path, alone: dict[CheckJob, Check], left_out: str, sound: bool
+) -> None:
+    jobs = [job for job in alone if job.program != PROGRAMS.get(left_out)]
     calls: list[int] = []
-    together = check_together(Bwrap().open(tmp_path / "together"), jobs, lambda: calls.append(1))
-    unsorted = check_together(Bwrap().open(tmp_path / "unsorted"), jobs, sound=True)
-    assert [(c.stage, c.codes) for c in unsorted] == [(c.stage, c.codes) for c in together]
-    assert {job[0]: (a.stage, a.codes) for job, a in zip(jobs, alone, strict=True)} == {
-        job[0]: (t.stage, t.codes) for job, t in zip(jobs, together, strict=True)
-    }
-    assert sum(c.passed for c in together) == 5 + (not left_out)
+    together = check_together(BOX.open(tmp_path), jobs, lambda: calls.append(1), sound=sound)
+    assert [(c.stage, c.codes) for c in together] == [(alone[job].stage, alone[job].codes) for job in jobs]
     assert len(calls) == len(jobs)
 
 
 def test_the_verdicts_are_cached_as_those_of_each_alone(tmp_path: Path) -> None:
     checker = Bwrap().open(tmp_path)
-    jobs: list[ToCheck] = [(PROGRAMS[name], TEST, "2024", "") for name in ("passes", "is wrong")]
+    jobs = [CheckJob(PROGRAMS[name], TEST, "2024") for name in ("passes", "is wrong")]
     found = check_together(checker, jobs)
     assert [checker.known(job) for job in jobs] == found
     assert found[1].stage == "test" and not found[1].passed
@@ -58,5 +66,5 @@ def test_a_lint_counts_as_an_error_of_the_compiler(tmp_path: Path) -> None:
     found = checker.check(program, (), "2021", lint)
     assert found.stage == "compile" and found.codes == (lint,)
     assert checker.check(program, (), "2021").passed
-    jobs: list[ToCheck] = [(p, TEST, "2021", lint) for p in (program, "pub fn f() -> u32 {\n    1\n}")]
+    jobs = [CheckJob(p, TEST, "2021", lint) for p in (program, "pub fn f() -> u32 {\n    1\n}")]
     assert [c.stage for c in check_together(checker, jobs)] == ["compile", "passed"]
