@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sleepy.artifacts import BaseModel, Check, Completion, Prompt, Task, ToCheck, digest_of, digest_of_file
+from sleepy.artifacts import BaseModel, Check, Completion, Prompt, Task, CheckJob, digest_of, digest_of_file
 from sleepy.train.batches import Example
 from sleepy.train.lora import Lora
 from sleepy.train.settings import Train
@@ -52,7 +52,7 @@ class Tools:
     examples: tasks as the model sees them in training.
     """
 
-    check: Callable[[Sequence[ToCheck]], list[Check]]
+    check: Callable[[Sequence[CheckJob]], list[Check]]
     ask: Callable[[Sequence[Prompt], bool], list[Completion]]
     program: Callable[[str], str]
     examples: Callable[[Sequence[Task]], list[Example]]

@@ -1,15 +1,14 @@
-"""The report of made-up cycles: every one stands there, promoted or not, and the line is the model in use."""
+"""The report of made-up cycles: every one has a line, promoted or refused, and the line is the model in use."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from matplotlib.image import imread
 
 from sleepy.artifacts import Result, Scores, Verdict
-from sleepy.report.cycles_page import HEAD, curve, lines
-from sleepy.report.report import Full
+from sleepy.report.cycles import HEAD, curve, lines
+from sleepy.report.report import Report
 from sleepy.study.learned import Cycle, History
 from tests.report.made import printed, summary
 
@@ -44,14 +43,14 @@ def test_every_cycle_has_a_line_and_the_refused_ones_are_not_in_use() -> None:
 
 def test_the_curve_is_the_model_in_use_and_the_dots_are_the_candidates() -> None:
     drawn = {line.get_gid(): list(line.get_ydata()) for line in curve(HISTORY).axes[0].lines if line.get_gid()}
-    assert drawn["used"] == [30, 50, 50, 70, 70]
+    assert drawn["line"] == [30, 50, 50, 70, 70]
     assert drawn["promoted"] == [50, 70] and drawn["refused"] == [20, 80]
 
 
 def test_page_and_terminal_hold_the_cycles(tmp_path: Path) -> None:
-    run = replace(summary(), history=HISTORY)
-    files = Full(dpi=60).write(tmp_path, run)
+    run = summary(history=HISTORY)
+    files = Report(dpi=60).write(tmp_path, run)
     page, shown = files.page.read_text(), printed(run, tmp_path)
     assert f"| {' | '.join(HEAD)} |" in page and "| cycle-2 | 1/10 10% | 2/10 20% | refused | cycle-1 |" in page
     assert "![The model in use, cycle by cycle](cycles.png)" in page and imread(tmp_path / "cycles.png").size
-    assert all(word in shown for word in ("gated on", "cycle-4", "refused"))
+    assert all(word in shown for word in ("gate's koans", "cycle-4", "refused"))
