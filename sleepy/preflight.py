@@ -38,6 +38,11 @@ def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: 
             f"engine={choices['engine']} asks a model that is served elsewhere, but the stage evaluate asks the model "
             "trained here. Use another engine, or stages=[fetch,prove,baseline]"
         )
+    if "evaluate" in stages and not s.engine.hot and (s.algo.trains or not s.stream.learns):
+        raise ConfigError(
+            f"engine={choices['engine']} cannot put an adapter on the loaded model, which is how a result is measured. "
+            "Use engine=llama_cpp, and the exported file elsewhere"
+        )
     if s.export.measure and not ("export" in stages and s.engine.reads_gguf):
         raise ConfigError(
             "export.measure=true asks the exported GGUF file: it needs the stage export and an engine that loads such "

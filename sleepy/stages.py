@@ -26,6 +26,7 @@ from sleepy.settings import Settings
 from sleepy.study.lab import Lab, Recipe
 from sleepy.study.promotion import promote, to_repair_with
 from sleepy.study.step import Step, after_all, course, history, last_verdict
+from sleepy.subspace import page
 from sleepy.track import log
 from sleepy.track.adapters import adapter_folders
 from sleepy.track.run import Run
@@ -276,9 +277,9 @@ def subspace(c: Context) -> None:
     """What several adapters have in common, beside chance and their mean."""
     section = c.s.subspace
     findings = section.analyse(adapter_folders(c.tracker, section.runs), c.s.seed, c.watch)
-    c.run.metrics(section.metrics(findings))
+    c.run.metrics(page.metrics(findings))
     with c.watch.stage("draw", unit="page"):
         files = section.write(c.folder, findings)
         for path in files:
             c.run.artifact(path, "subspace")
-    section.show(findings, files[0], c.tracker.ui_line())
+    page.show(findings, {"report": str(files[0]), "MLflow": c.tracker.ui_line()})

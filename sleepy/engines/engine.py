@@ -33,11 +33,15 @@ class Engine(Protocol):
     """Base of the options of the group `engine`, which are frozen dataclasses.
 
     loads: whether it loads the file that it is given, so that it can answer with one trained a moment ago.
+    reads_gguf: whether what it loads is a GGUF file, and so may be an exported one.
+    hot: whether it puts adapters on the loaded model.
     packages: the packages whose version may change an answer.
     no_effect: the fields that do not change an answer.
     """
 
     loads: ClassVar[bool] = True
+    reads_gguf: ClassVar[bool] = True
+    hot: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ()
     no_effect: ClassVar[tuple[str, ...]] = ()
 

@@ -36,6 +36,7 @@ class Ollama(Engine):
     timeout: float = ranged(300.0, above=0, at_most=86400)
     retries: int = ranged(4, at_least=0, at_most=20)
 
+    hot: ClassVar[bool] = False
     no_effect: ClassVar[tuple[str, ...]] = ("timeout", "retries")
 
     @contextmanager

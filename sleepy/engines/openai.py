@@ -48,6 +48,8 @@ class OpenAI(Engine):
     )
 
     loads: ClassVar[bool] = False
+    reads_gguf: ClassVar[bool] = False
+    hot: ClassVar[bool] = False
     no_effect: ClassVar[tuple[str, ...]] = ("key_variable", "timeout", "retries")
 
     def problems(self) -> list[str]:

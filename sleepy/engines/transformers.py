@@ -29,6 +29,7 @@ class Transformers(Engine):
     device: str = choice("auto", "cpu", "cuda", "mps")
     precision: str = choice("auto", "bf16", "fp32")
 
+    reads_gguf: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = ("transformers", "torch")
 
     @contextmanager

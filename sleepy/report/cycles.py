@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sleepy.artifacts import Scores
 from sleepy.figures import BLUE, GREY, VERMILION, legend
 from sleepy.report.plots import rates_by_step
-from sleepy.study.learned import History
+from sleepy.study.step import History
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,10 +7,12 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from sleepy.artifacts import Adapter, Comparison, Course, GgufFile, Mix, Scores, TaskSet, Verdict
+from sleepy.artifacts import Adapter, Comparison, Course, GgufFile, Mix, Scores, TaskSet
+from sleepy.evaluate.candidates import Candidate
 from sleepy.evaluate.metrics import summary
 from sleepy.evaluate.stats import changes_by_family, compare, p_text
-from sleepy.study.learned import History
+from sleepy.gate.gate import Verdict
+from sleepy.study.step import History
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ class RunSummary:
     before: Scores
     after: Scores
     comparison: Comparison
-    verdict: Verdict
+    verdict: Verdict[Candidate]
     seconds: dict[str, float]
     run_id: str
     ui_line: str

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sleepy.artifacts import BaseModel, Check, Completion, Prompt, Task, CheckJob, digest_of, digest_of_file
+from sleepy.artifacts import BaseModel, Check, CheckJob, Completion, Prompt, Task, digest_of, digest_of_file
 from sleepy.train.batches import Example
 from sleepy.train.lora import Lora
 from sleepy.train.settings import Train

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sleepy.train.naive import Naive
 
 from sleepy.adapters.average import Average
 from sleepy.adapters.combine import Combine
@@ -23,7 +24,6 @@ from sleepy.study.single import Single
 from sleepy.track.mlflow import Mlflow
 from sleepy.track.tracker import Tracker
 from sleepy.train.ewc import Ewc
-from sleepy.train.naive import Naive
 from sleepy.train.none import NoTraining
 from sleepy.train.share import Share
 from tests.adapters.made import random_adapter, tiny_base, written
