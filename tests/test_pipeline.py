@@ -150,7 +150,7 @@ def each(run: Job) -> Any:
 def test_adapters_of_patterns_are_combined_and_routed(run: Job, each: Any, tmp_path: Path) -> None:
     children = [r for r in runs(tmp_path) if r.data.tags.get("mlflow.parentRunId") == each.info.run_id]
     assert [c.info.run_name for c in children] == PATTERNS
-    assert all(c.data.metrics["own/koans"] == 1 and "train/loss" in c.data.metrics for c in children)
+    assert all(c.data.metrics["own/koans"] >= 1 and "train/loss" in c.data.metrics for c in children)
     given = ["stream=given", f"stream.adapters=[runs:/{each.info.run_id}]", "algo=none", "tasks=patterns"]
     digests = set()
     for merge in ("average", "linear", "cat", "svd", "ties", "dare_ties"):
