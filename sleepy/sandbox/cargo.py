@@ -18,6 +18,7 @@ from sleepy.sandbox.checker import Limits, Sandbox, Seen
 from sleepy.sandbox.rustc import toolchain
 from sleepy.sandbox.verdict import check_machine
 
+_LONGER = 30  # times the limit of one program, for dependencies are built too
 _LEFT_OUT = shutil.ignore_patterns("target", ".git", "node_modules")
 
 
@@ -71,7 +72,7 @@ class CargoProject:
         variables = ["CARGO_HOME=/out/cargo", "CARGO_TARGET_DIR=/out/target", f"RUSTC={chain.tool('rustc')}"]
         cargo = [chain.tool("cargo"), "check", "--offline", "--message-format=json"]
         argv = ["/usr/bin/env", "-C", "/out/project", *variables, *cargo]
-        seconds = 30 * box.compile_cpu_seconds  # dependencies are built too
+        seconds = _LONGER * box.compile_cpu_seconds
         limits = Limits(seconds, 2 * box.compile_memory_mb, 512, 1024)
         command = box.command(argv, limits, Seen(writable=self._place, readable=self._registry))
         done = box.start(command, 64 << 20, b"", float(seconds))

@@ -11,7 +11,6 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass
-from typing import IO
 
 from sleepy.errors import SandboxError
 
@@ -61,34 +60,29 @@ def run_limited(
 
 
 def _feed(process: subprocess.Popen[bytes], stdin: bytes) -> None:
-    if process.stdin is not None:
-        with contextlib.suppress(BrokenPipeError), process.stdin:
-            process.stdin.write(stdin)
+    assert process.stdin
+    with contextlib.suppress(BrokenPipeError), process.stdin:
+        process.stdin.write(stdin)
 
 
 def _collect(process: subprocess.Popen[bytes], wall_seconds: float, output_bytes: int) -> tuple[dict[str, bytes], str]:
-    """Read both pipes until they close, or a limit is reached."""
+    """Read both pipes until they close and the process ends, or a limit is reached."""
     deadline = time.monotonic() + wall_seconds
     chunks = {"stdout": bytearray(), "stderr": bytearray()}
     ended = "exit"
     with selectors.DefaultSelector() as selector:
-        pipes: list[tuple[IO[bytes] | None, str]] = [(process.stdout, "stdout"), (process.stderr, "stderr")]
-        for pipe, name in pipes:
-            if pipe is not None:
-                selector.register(pipe, selectors.EVENT_READ, name)
-        while selector.get_map():
-            left = deadline - time.monotonic()
-            if left <= 0:
-                ended = "wall"
-                break
-            for key, _ in selector.select(left):
+        for name in chunks:
+            selector.register(getattr(process, name), selectors.EVENT_READ, name)
+        while ended == "exit" and selector.get_map():
+            for key, _ in selector.select(max(0.0, deadline - time.monotonic())):
                 data = os.read(key.fd, 65536)
                 if not data:
                     selector.unregister(key.fileobj)
                 chunks[key.data] += data
             if sum(map(len, chunks.values())) > output_bytes:
                 ended = "output"
-                break
+            elif selector.get_map() and time.monotonic() >= deadline:
+                ended = "wall"
     if ended == "exit":
         try:
             process.wait(max(0.0, deadline - time.monotonic()))
@@ -114,5 +108,5 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     for pipe in (process.stdout, process.stderr):
-        if pipe is not None:
-            pipe.close()
+        assert pipe
+        pipe.close()

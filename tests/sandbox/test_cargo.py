@@ -9,6 +9,7 @@ import pytest
 
 from sleepy.artifacts import CheckJob
 from sleepy.errors import DataError
+from sleepy.sandbox import cargo
 from sleepy.sandbox.bwrap import Bwrap
 from sleepy.sandbox.cargo import CargoChecker, copied
 from sleepy.sandbox.checker import Sandbox
@@ -95,6 +96,16 @@ def test_what_a_build_script_calls_can_be_called(project: Path) -> None:
     )
     with copied(Bwrap(), project) as copy:
         assert list(copy.errors()) == ["src/main.rs"]
+
+
+def test_a_build_that_does_not_end_is_no_verdict_to_keep(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "build.rs").write_text("fn main() { std::thread::sleep(std::time::Duration::from_secs(9999)) }")
+    monkeypatch.setattr(cargo, "_LONGER", 2)
+    with copied(Bwrap(compile_cpu_seconds=1), project) as copy:
+        with pytest.raises(DataError, match="did not end within 2 s"):
+            copy.errors()
+        check = CargoChecker(copy, "src/main.rs", {}).check(MAIN, (), "")
+    assert check.stage == "compile" and check.timed_out
 
 
 def test_nobody_else_can_read_the_copy(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
