@@ -86,7 +86,7 @@ def printed(run: RunSummary, tmp_path: Path, **console: Any) -> str:
 def check_texts(figure: Figure) -> None:
     """No two texts of a picture overlap, and none is cut off where the picture is saved."""
     figure.draw_without_rendering()
-    texts = [text for one in figure.legends for text in one.get_texts()]
+    texts = [*figure.texts, *(text for one in figure.legends for text in one.get_texts())]
     for axes in figure.axes:
         texts += [*axes.texts, axes._left_title]
         if axes.axison:
