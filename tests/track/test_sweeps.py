@@ -133,7 +133,7 @@ def test_a_run_that_ends_while_others_look_is_not_marked(
 
 
 def test_a_parent_lives_as_long_as_a_child_does_and_goes_on(shared: Tracker, client: MlflowClient, left: Any) -> None:
-    parent, elsewhere = left(sleepy_sweep="again"), left(experiment="0", sleepy_sweep="again")
+    elsewhere, parent = left(experiment="0", sleepy_sweep="again"), left(sleepy_sweep="again")
     child = left(mlflow_parentRunId=parent, sleepy_host="another-machine")
     shared.mark_killed()
     assert status(client, parent, elsewhere) == ["RUNNING", "KILLED"]
