@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -19,8 +18,6 @@ from sleepy.track.tracker import Tracker
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture(scope="session")
 def processes() -> ForkServerContext:
@@ -35,7 +32,7 @@ def at_once(processes: ForkServerContext) -> Callable[..., list[Any]]:
     """Calls a function of this kind in `count` processes and returns their answers: f(number, barrier, *arguments)."""
 
     def run(count: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-        barrier, answers = processes.Barrier(count, timeout=120), processes.SimpleQueue()
+        barrier, answers = processes.Barrier(count, timeout=60), processes.SimpleQueue()
         started = [
             processes.Process(target=_answer, args=(answers, function, number, barrier, *arguments))
             for number in range(count)
@@ -52,14 +49,6 @@ def at_once(processes: ForkServerContext) -> Callable[..., list[Any]]:
 
 def _answer(answers: Any, function: Callable[..., Any], *arguments: Any) -> None:
     answers.put(function(*arguments))
-
-
-@pytest.fixture(scope="session")
-def plain() -> dict[str, str]:
-    """An environment without what pytest, CI and MLflow put into it, all of which turn telemetry off."""
-    hidden = ("PYTEST", "CI", "GITHUB_", "MLFLOW_", "DO_NOT_TRACK")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-    return kept | {"PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(scope="session")

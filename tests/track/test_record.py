@@ -68,17 +68,15 @@ def test_changes_are_kept_whole_and_apply(checkout: Path, monkeypatch: pytest.Mo
     assert record(checkout).texts["record/changes.patch"].endswith(" characters]\n")
 
 
-def test_a_checkout_without_a_commit_is_named(tmp_path: Path) -> None:
-    git(tmp_path, "init")
-    (tmp_path / "a").write_text("x")
-    found = record(tmp_path)
+def test_what_has_no_commit_is_named(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    for folder in ("ignored", "missing"):
+        assert record(checkout / folder).tags == NO_CHECKOUT
+    fresh = tmp_path_factory.mktemp("fresh")
+    git(fresh, "init")
+    (fresh / "a").write_text("x")
+    found = record(fresh)
     assert found.tags == {"sleepy.code": "no commit yet with changes", "mlflow.source.git.dirty": "true"}
     assert found.texts["record/changes.patch"] == "# not in git: a\n"
-
-
-@pytest.mark.parametrize("folder", ["ignored", "missing"])
-def test_a_folder_outside_of_any_checkout_is_named(checkout: Path, folder: str) -> None:
-    assert record(checkout / folder).tags == NO_CHECKOUT
 
 
 def test_without_any_tool_the_rest_is_there(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

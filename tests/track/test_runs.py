@@ -4,14 +4,14 @@ import json
 import math
 import string
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sleepy.errors import SleepyError
-from sleepy.track.run import MAX_PARAM, clean, cut, flat
+from sleepy.track.run import clean
 from sleepy.track.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ def test_what_is_recorded_can_be_read_again(shared: Tracker, client: MlflowClien
     (tmp_path / "adapter" / "weights.bin").write_bytes(b"w")
     with shared.run(name="lora.r=8,algo=naive", tags={"algo": "naive"}) as run:
         assert client.get_run(run.id).info.status == "RUNNING"
-        run.params({"lora": {"r": 8, "targets": ["q", "v"]}, "cache": None, "pass@1": True, "text": "x" * 7000})
+        run.params({"lora": {"r": 8, "targets": ["q", "v"]}, "cache": None, "pass@1": True, "none": {}})
+        run.params({"text": "x" * 7000, "exact": "ü" * 6000, "a/B-1_c.d e": ["ü"]})
         run.params({f"many.{number}": number for number in range(250)})
         run.metrics({"eval/pass_rate": 0.5, "eval/pass@1": 1, "p": math.nan, "up": math.inf, "down": -math.inf})
         run.metrics({"train/lr": 0.1}, step=1)
@@ -42,9 +43,11 @@ def test_what_is_recorded_can_be_read_again(shared: Tracker, client: MlflowClien
     found = client.get_run(run.id)
     assert (found.info.status, found.info.run_name) == ("FINISHED", "lora.r=8,algo=naive")
     params = dict(found.data.params)
-    assert params.pop("text").endswith("... [cut, 7000 characters]") and len(params) == 254
+    assert len(params) == 258 and len(params["text"]) == len(params["exact"]) == 6000
+    assert params.pop("text").endswith("x ... [cut, 7000 characters]") and params.pop("exact") == "ü" * 6000
     assert {name: value for name, value in params.items() if not name.startswith("many")} == {
-        "lora.r": "8", "lora.targets": '["q", "v"]', "cache": "null", "pass_1": "true",
+        "lora.r": "8", "lora.targets": '["q", "v"]', "cache": "null", "pass_1": "true", "none": "{}",
+        "a/B-1_c.d e": '["ü"]',
     }  # fmt: skip
     assert found.data.metrics == {"eval/pass_rate": 0.5, "eval/pass_1": 1, "train/lr": 0.2}
     points = client.get_metric_history(run.id, "train/lr")
@@ -134,34 +137,3 @@ def test_every_cleaned_name_is_one_that_mlflow_takes(name: str) -> None:
     for check in (_validate_metric_name, _validate_param_name, _validate_tag_name):
         check(clean(name))
     assert len(clean(name)) <= 250
-
-
-@given(
-    st.text(st.sampled_from(string.ascii_letters + string.digits + "_- ."), min_size=1).filter(lambda s: s.strip(" ."))
-)
-def test_a_name_that_mlflow_takes_stays(name: str) -> None:
-    assert clean(f"a/{name}b") == f"a/{name}b"
-
-
-LEAVES = st.sampled_from([0, -1, 2.5, "", "text", "ä", True, None, [1, "ä"], {}])
-NESTED = st.recursive(LEAVES, lambda inner: st.dictionaries(st.sampled_from("abcd"), inner, max_size=3), max_leaves=10)
-
-
-@given(st.dictionaries(st.sampled_from("abcd"), NESTED, max_size=4))
-def test_flat_names_every_leaf(values: dict[str, Any]) -> None:
-    def leaves(value: Any, path: tuple[str, ...]) -> list[tuple[str, Any]]:
-        if isinstance(value, dict) and value:
-            return [leaf for key, inner in value.items() for leaf in leaves(inner, (*path, key))]
-        return [(".".join(path), value)] if path else []
-
-    assert flat(values) == {
-        path: leaf if isinstance(leaf, str) else json.dumps(leaf, ensure_ascii=False)
-        for path, leaf in leaves(values, ())
-    }
-
-
-@pytest.mark.parametrize("length", [0, MAX_PARAM, MAX_PARAM + 1])
-def test_cut_texts_fit_and_say_how_long_they_were(length: int) -> None:
-    text = cut("x" * length, MAX_PARAM)
-    assert len(text) == min(length, MAX_PARAM)
-    assert (f"[cut, {length} characters]" in text) == (length > MAX_PARAM)
