@@ -97,9 +97,8 @@ class Rollout:
             ends = [decode(row) for row in found[:, max(width, found.shape[1] - tail) :]]
             return torch.tensor([any(stop in end for stop in self.stops) for end in ends], device=found.device)
 
-        model.eval()  # answers come from the model as it is evaluated, without dropout
         try:
-            with torch.no_grad():
+            with self.trainer.evaluating(), torch.no_grad():
                 found = model.generate(input_ids=ids, attention_mask=mask, stopping_criteria=[stopped])
         except RuntimeError as error:
             if "probability tensor" not in str(error):  # torch, asked to draw from what is not finite
@@ -108,7 +107,6 @@ class Rollout:
                 f"the weights are not finite before step {self.trainer.step + 1}. Lower train.lr, or use "
                 "train.precision=fp32"
             ) from error
-        model.train()
         answers = []
         for row in found[:, width:].tolist():
             end = next((i for i, token in enumerate(row, 1) if token in theirs.eos_token_ids), len(row))

@@ -69,14 +69,12 @@ class Ewc(Algorithm):
         linear = {name: m for name in trainer.parameters if (m := _linear(trainer.model, name)) is not None}
         size = trainer.settings.batch_size if len(linear) == len(trainer.parameters) else 1
         total = {name: torch.zeros_like(p) for name, p in trainer.parameters.items()}
-        trainer.model.eval()
         for start in range(0, len(rows), size):
             batch = trainer.batch(rows[start : start + size])
-            with _squared_gradients(linear) as squares:
+            with trainer.evaluating(), _squared_gradients(linear) as squares:
                 gradients = torch.autograd.grad(trainer.nll(batch).sum(), list(trainer.parameters.values()))
             for (name, square), gradient in zip(total.items(), gradients, strict=True):
                 square.add_(squares[name] if name in squares else gradient**2, alpha=1 / len(rows))
-        trainer.model.train()
         return total
 
     def penalty(self, trainer: Trainer[Anchor]) -> Any:

@@ -118,13 +118,11 @@ def ranked(trainer: Trainer, examples: Sequence[Example]) -> list[Encoded]:
     everything = encode(examples, trainer.tokenizer, sys.maxsize)[0] if examples else []
     rows = sorted((r for r in everything if len(r.ids) <= trainer.settings.max_length), key=lambda r: len(r.ids))
     surprise: list[float] = []
-    trainer.model.eval()
-    with torch.no_grad():
+    with trainer.evaluating(), torch.no_grad():
         size = trainer.settings.batch_size
         for start in range(0, len(rows), size):
             batch = trainer.batch(rows[start : start + size])
             parts = trainer.nll(batch).split(batch.learn.sum(1).tolist())
             surprise += [float(part.mean()) for part in parts]
-    trainer.model.train()
     order = sorted(range(len(rows)), key=lambda i: -surprise[i])
     return [rows[i] for i in order]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -48,6 +49,18 @@ class Trainer(Generic[State]):
         torch.manual_seed(self.training.seed * 1_000_003 + step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate(step)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """The model without dropout, in the block. Layers of 4 bits stay as they train: on some CPUs bitsandbytes packs
+        them for inference when it finds them in evaluation, for good, and then no gradient passes through them."""
+        self.model.eval()
+        for module in self.model.modules():
+            module.training = hasattr(module, "quant_state")
+        try:
+            yield
+        finally:
+            self.model.train()
 
     def encode(self, examples: Sequence[Example]) -> list[Encoded]:
         """Examples as tokens, without those that are too long."""

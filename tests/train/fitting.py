@@ -21,6 +21,8 @@ ANSWERS = [
     'pub fn name() -> &\'static str { "koan" }\n```',
     "pub fn yes() -> bool { true }\n```",
 ]
+# In random bytes one of these comes soon. Where it is the first, the program is empty and compiles: rewards differ.
+STOPS = tuple(map(chr, range(33, 127)))
 EXAMPLES = [
     Example(Prompt(({"role": "user", "content": f"Repair program {i}."},), "```rust\n", ()), a)
     for i, a in enumerate(ANSWERS)

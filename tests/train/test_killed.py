@@ -30,7 +30,7 @@ from sleepy.train.share import Share
 from sleepy.train.ssr import Ssr
 from sleepy.train.sure import Sure
 from sleepy.train.training import Past, Tools
-from tests.train.fitting import fit
+from tests.train.fitting import STOPS, fit
 
 REPAIR = SingleShot()
 ALGORITHMS: dict[str, Algorithm] = {
@@ -43,7 +43,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     "osf": Osf(rank=2),
     "share": Share(variance=0.9),
     "coef_only": Share(variance=0.9, phi=0),
-    "grpo": Grpo(max_new_tokens=4),
+    "grpo": Grpo(max_new_tokens=4, temperature=5.0),
 }
 
 
@@ -94,7 +94,7 @@ def stream(base: BaseModel, folder: Path, algorithm: Algorithm, checker: Checker
     for number, tasks in enumerate(TASKS):
         told = tuple(examples(tasks))
         if isinstance(algorithm, Grpo):  # answers of four tokens, which may end at once
-            told = tuple(replace(e, answer="1", prompt=replace(e.prompt, stop=(" (", "\n"))) for e in told)
+            told = tuple(replace(e, answer="1", prompt=replace(e.prompt, stop=STOPS)) for e in told)
         adapter = fit(
             base, folder / str(number), algorithm, past, examples=told, tools=tools, on_step=ended, batch_size=4
         )
