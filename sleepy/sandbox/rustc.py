@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sleepy.errors import SandboxError
 
-OLDEST = (1, 85)  # the first with edition 2024
+OLDEST = (1, 88)  # the first with let chains, which koans use
 FLAGS = ("--error-format=json", "-Cdebuginfo=0", "--crate-name", "koan")
 
 
@@ -52,7 +52,7 @@ def toolchain() -> Toolchain:
             return Toolchain(sysroot, version)
         found.append(f"{path}: {version.splitlines()[0]}, too old")
     raise SandboxError(
-        "no rustc on PATH that is 1.85 or newer (edition 2024). Run `bash setup.sh`, or install one (rustup.rs)"
+        "no rustc on PATH that is 1.88 or newer (the koans need it). Run `bash setup.sh`, or install one (rustup.rs)"
         + "".join(f"\n  {line}" for line in found)
     )
 
