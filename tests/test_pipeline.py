@@ -34,12 +34,17 @@ def run(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """`run(words)`: a job on the tiny model, in a folder of its own; three koans, three koans for the gate."""
     monkeypatch.chdir(tmp_path)
     words = [
-        "model=hub", f"model.path={model / 'tiny.gguf'}", f"cache={model / 'cache'}", "engine.threads=1",
+        "model=hub", f"model.path={model / 'tiny.gguf'}", f"cache={model / 'cache'}",
         "tasks.per_level=1", "tasks.families=[type_mismatch]", "gate.koans=3", "data=all", "data.examples=4",
         "train.steps=2", "train.batch_size=2", "train.max_length=8000", "train.lr=0.01", "device=cpu",
         "report.pictures=false", "export.proof_prompts=1",
     ]  # fmt: skip
-    return lambda *more: job(tmp_path, *words, *more)
+
+    def run(*more: str) -> Any:
+        threads = [] if "engine=transformers" in more else ["engine.threads=1"]
+        return job(tmp_path, *words, *threads, *more)
+
+    return run
 
 
 def scores(found: Any, name: str) -> Any:
@@ -162,7 +167,7 @@ def test_adapters_of_patterns_are_combined_and_routed(run: Job, each: Any, tmp_p
         found = run(*given, f"routing={routing}")
         assert "routing/right" in found.data.metrics and "adapter.digest" not in found.data.tags
         assert {p.stem for p in (artifacts(found) / "export" / "adapters").iterdir()} == set(PATTERNS)
-    found = run(*given, "routing=arrow", "engine=transformers", "~engine.threads")
+    found = run(*given, "routing=arrow", "engine=transformers")
     assert found.data.metrics["routing/mixed"] == found.data.metrics["eval/tasks"]
     shared = run(*given, "algo=share", "merge=average")
     assert 0 < shared.data.metrics["share/error"] < 1 and shared.data.metrics["adapters"] == 2

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from matplotlib.image import imread
-from sleepy.study.step import Cycle, History
 
 from sleepy.artifacts import Result, Scores, Verdict
 from sleepy.report.cycles import HEAD, curve, lines
 from sleepy.report.report import Report
+from sleepy.study.step import Cycle, History
 from tests.report.made import printed, summary
 
 
