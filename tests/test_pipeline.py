@@ -148,8 +148,9 @@ def test_the_gate_does_not_choose_by_what_is_reported_on(run: Job) -> None:
 @pytest.fixture
 def each(run: Job) -> Any:
     """A run that trained an adapter for each of two patterns."""
-    return run("stream=each", f"stream.patterns=[{','.join(PATTERNS)}]", "stream.measure=true", "merge=average",
-               "tasks=patterns", "tasks.per_level=1", "data.examples=2", "stages=[fetch,prove,baseline,train]")  # fmt: skip
+    words = ["stream=each", f"stream.patterns=[{','.join(PATTERNS)}]", "stream.measure=true", "merge=average"]
+    words += ["tasks=patterns", "tasks.per_level=1", "data.examples=2", "stages=[fetch,prove,baseline,train]"]
+    return run(*words)
 
 
 def test_adapters_of_patterns_are_combined_and_routed(run: Job, each: Any, tmp_path: Path) -> None:
