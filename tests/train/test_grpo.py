@@ -28,7 +28,6 @@ from sleepy.train.training import Past, Tools
 from tests.train import fitting
 from tests.train.fitting import STOPS
 
-
 WARM = 5.0  # the tiny model is sure of its nonsense
 
 
