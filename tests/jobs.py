@@ -11,7 +11,7 @@ from typing import Any
 from sleepy.settings import Settings
 
 ROOT = Path(__file__).parent.parent
-SMALL = ["experiment=smoke", "train.checkpoint_every=1"]
+SMALL = ["experiment=smoke", "train.checkpoint_every=1", "engine.threads=1"]  # one thread: tests run side by side
 
 
 def sleepy(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -100,7 +100,7 @@ def test_the_installed_command_finds_its_config_from_anywhere(tmp_path: Path) ->
 def test_the_algorithm_of_contributing_works_with_its_two_files_alone(tmp_path: Path) -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     blocks = re.findall(r"`((?:sleepy|conf)/[\w/.]+)`:\n\n```\w+\n(.*?)```", text, re.DOTALL)
-    assert [name for name, _ in blocks] == ["sleepy/algo/focal.py", "conf/algo/focal.yaml"]
+    assert [name for name, _ in blocks] == ["sleepy/train/focal.py", "conf/algo/focal.yaml"]
     for name in ("sleepy", "conf"):
         shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "run.py", tmp_path)
@@ -110,4 +110,4 @@ def test_the_algorithm_of_contributing_works_with_its_two_files_alone(tmp_path: 
     asked = [sys.executable, "run.py", "algo=focal", "algo.gamma=1", "--cfg", "job"]
     done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
-    assert yaml.safe_load(done.stdout)["algo"] == {"_target_": "sleepy.algo.focal.Focal", "gamma": 1.0}
+    assert yaml.safe_load(done.stdout)["algo"] == {"_target_": "sleepy.train.focal.Focal", "gamma": 1.0}
