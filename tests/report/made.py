@@ -11,13 +11,14 @@ from typing import Any
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from sleepy.artifacts import Adapter, Attempt, BaseModel, GgufFile, Mix, Result, Scores, Task, TaskSet
+from sleepy.artifacts import Adapter, BaseModel, GgufFile, Mix, Task, TaskSet
 from sleepy.evaluate.candidates import Base, Measured
 from sleepy.evaluate.stats import compare
 from sleepy.gate.no_loss import NoLoss
 from sleepy.report.report import Report
 from sleepy.report.summary import RunSummary
 from sleepy.report.terminal import show
+from sleepy.results import Attempt, Result, Scores
 
 BASE = Base(BaseModel("model", Path(), Path(), Path(), "d"))
 FAMILIES = {"borrow_checker": "111+-000+", "lifetimes": "10+++-011", "rust_2024": "000"}

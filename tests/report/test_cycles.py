@@ -6,11 +6,11 @@ from pathlib import Path
 
 from matplotlib.image import imread
 
-from sleepy.artifacts import Result, Scores
 from sleepy.evaluate.stats import compare
 from sleepy.gate.gate import Verdict
 from sleepy.report.cycles import HEAD, curve, lines
 from sleepy.report.report import Report
+from sleepy.results import Result, Scores
 from sleepy.study.step import Cycle, History
 from tests.report.made import BASE, printed, summary
 
