@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
 from sleepy.artifacts import Task
 from sleepy.errors import DataError
+from sleepy.files import whole
 
 EDITIONS = ("2018", "2021", "2024")
 _FIELDS = {f.name: f for f in fields(Task)}
 _REQUIRED = [name for name, f in _FIELDS.items() if f.default is MISSING]
 
 
-def read_tasks(path: Path) -> tuple[Task, ...]:
-    """Every task of a JSONL file, in order. Raises DataError that names the file and each line that is wrong."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 JSONL ({error})") from error
+def read_tasks(path: Path, *, needs_tests: bool = True) -> tuple[Task, ...]:
+    """Every task of a JSONL file, in order. Raises DataError that names the file and each line that is wrong.
+
+    `needs_tests`: a task without tests is refused. A koan must have some, else any program that compiles passes; the
+    fix of a training pair may be judged by the compiler alone.
+    """
     found: list[Task] = []
     problems: list[str] = []
     first: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
+    for number, line in json_lines(path):
         try:
-            task = _task(json.loads(line))
+            task = _task(json.loads(line), needs_tests)
         except json.JSONDecodeError as error:
             problems.append(f"{path}:{number}: not JSON: {error.msg} at column {error.colno}")
             continue
@@ -47,7 +46,19 @@ def read_tasks(path: Path) -> tuple[Task, ...]:
     return tuple(found)
 
 
-def _task(record: Any) -> Task:
+def json_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a JSONL file that are not blank, with their numbers. Raises DataError if it cannot be read.
+
+    Only a line feed ends a line: JSON leaves U+0085, U+2028 and U+2029, which `splitlines` splits at, as they are.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 JSONL ({error})") from error
+    return ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+
+
+def _task(record: Any, needs_tests: bool) -> Task:
     if not isinstance(record, dict):
         raise ValueError(f"found {type(record).__name__}, expected an object with {', '.join(_REQUIRED)}")
     missing = [name for name in _REQUIRED if name not in record]
@@ -58,9 +69,11 @@ def _task(record: Any) -> Task:
         raise ValueError(f"{'; '.join(parts)}; expected the fields {', '.join(_FIELDS)}")
     for name, value in record.items():
         good = (
-            isinstance(value, int) and value in (1, 2, 3)
+            type(value) is int and value in (1, 2, 3)
             if name == "level"
-            else isinstance(value, list) and all(isinstance(v, str) and v.strip() for v in value)
+            else isinstance(value, list)
+            and all(isinstance(v, str) and v.strip() for v in value)
+            and bool(value or not needs_tests)
             if name == "tests"
             else value in EDITIONS
             if name == "edition"
@@ -69,7 +82,7 @@ def _task(record: Any) -> Task:
         if not good:
             wanted = {
                 "level": "1, 2 or 3",
-                "tests": "a list of Rust statements",
+                "tests": "a list of Rust statements" + ", at least one" * needs_tests,
                 "edition": f"one of {', '.join(EDITIONS)}",
             }.get(name, "a text")
             raise ValueError(f"{name}: found {value!r}, expected {wanted}")
@@ -78,10 +91,7 @@ def _task(record: Any) -> Task:
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
     """Write dataclasses or dicts, one JSON object a line; the file appears whole or not at all."""
-    partial = path.with_name(path.name + ".part")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("w", encoding="utf-8") as stream:
+    with whole(path) as partial, partial.open("w", encoding="utf-8") as stream:
         for row in rows:
             record = row if isinstance(row, dict) else asdict(row)
             stream.write(json.dumps(record, ensure_ascii=False) + "\n")
-    partial.replace(path)
