@@ -38,7 +38,7 @@ LLAMA3 = (
 ZEPHYR = CHATML.replace("<|im_start|>", "<|").replace("<|im_end|>", "</s>")
 FORGETFUL = CHATML.replace("{{ m.content }}", "{% if loop.revindex < 3 %}{{ m.content }}{% endif %}")
 DATED = "<|im_start|>system\nToday is Monday.<|im_end|>\n" + CHATML  # also where there is a system message
-QUOTES = "{% if messages[0].role != 'system' %}<|im_start|>system\n\"\"\"<|im_end|>\n{% endif %}" + CHATML
+QUOTES = '{% if messages[0].role != \'system\' %}<|im_start|>system\n"""<|im_end|>\n{% endif %}' + CHATML
 STRICT = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHATML
 
 
