@@ -3,12 +3,12 @@
 import hydra
 from omegaconf import DictConfig
 
-from sleepy import command, schema
+from sleepy import cli, options
 
-schema.register(checked=not command.only_shows())
+cli.register()
 
 
-@hydra.main(version_base="1.3", config_path=str(schema.CONF), config_name="config")
+@hydra.main(version_base="1.3", config_path=str(options.CONF), config_name="config")
 def app(config: DictConfig) -> None:
     """One job: Hydra has composed its config."""
     from sleepy import pipeline
@@ -18,7 +18,7 @@ def app(config: DictConfig) -> None:
 
 def main() -> None:
     """The command line."""
-    command.guarded(app)
+    cli.guarded(app)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 
 from sleepy.artifacts import BaseModel, Prompt, Served, Task
-from sleepy.engines.engine import cut
+from sleepy.engines.engine import up_to_stop
 from sleepy.engines.llama_cpp import LlamaCpp, LlamaSession, _common_prefix
 from sleepy.exam.builtin import every_koan
 from sleepy.options import CONF, options, register
@@ -86,7 +86,7 @@ def plain(session: LlamaSession, prompts: Sequence[Prompt]) -> tuple[list[str], 
         said = llama.create_completion(
             session._encode(prompt), max_tokens=prompt.max_tokens, temperature=0.0, stop=list(prompt.stop)
         )
-        texts.append(cut(said["choices"][0]["text"], prompt.stop)[0])
+        texts.append(up_to_stop(said["choices"][0]["text"], prompt.stop)[0])
     return texts, time.perf_counter() - start
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from sleepy.adapters.lora import find_adapters, read_all, write_lora
+from sleepy.adapters.find import find_adapters
+from sleepy.adapters.folder import read_all, write_lora
 from sleepy.train.shared_basis import Rule, Shared, build, directions
 
 ADAPTERS, RANK, LAYERS, HIDDEN, INNER, KV = 51, 8, 28, 1536, 8960, 256

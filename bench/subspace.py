@@ -13,9 +13,11 @@ from pathlib import Path
 import share_phase1 as other
 import torch
 
-from sleepy.adapters.lora import find_adapters, write_lora
+from sleepy.adapters.find import find_adapters
+from sleepy.adapters.folder import write_lora
 from sleepy.pairs.builtin import load_pairs
 from sleepy.progress import Stages
+from sleepy.subspace.page import show
 from sleepy.subspace.subspace import Subspace
 
 
@@ -61,7 +63,7 @@ def main() -> None:
         watch, left = other.Watch(), Path(sys.argv[2] if len(sys.argv) > 2 else folder)
         page = option.write(left, findings)[0]
         print(f"page and pictures: {watch}")
-        option.show(findings, page, "mlflow ui")
+        show(findings, {"page": str(page)})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 
 def digest_of(value: Any) -> str:
@@ -22,8 +22,13 @@ def digest_of_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-ToCheck = tuple[str, tuple[str, ...], str, str]
-"""What a sandbox judges: a program, test blocks, edition, and a lint of Clippy that counts as an error, or ""."""
+class CheckJob(NamedTuple):
+    """What a sandbox judges: a program, its test blocks, the edition, and a lint of Clippy that counts as an error."""
+
+    program: str
+    tests: tuple[str, ...]
+    edition: str
+    lint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +60,13 @@ class Task:
         return self.code if self.code.startswith("clippy::") else ""
 
     @property
-    def broken_job(self) -> ToCheck:
+    def broken_job(self) -> CheckJob:
         """What a sandbox compiles to see the broken program fail."""
-        return self.broken, (), self.edition, self.lint
+        return CheckJob(self.broken, (), self.edition, self.lint)
 
-    def repaired_job(self, program: str) -> ToCheck:
+    def repaired_job(self, program: str) -> CheckJob:
         """What a sandbox compiles and runs to judge `program` as a repair."""
-        return program, self.tests, self.edition, self.lint
+        return CheckJob(program, self.tests, self.edition, self.lint)
 
 
 @dataclass(frozen=True)
@@ -96,11 +101,22 @@ class Diagnostic:
 
 @dataclass(frozen=True)
 class Check:
-    """What the sandbox found about one program: `stage` is where it ended, "compile", "test" or "passed"."""
+    """What the sandbox found about one program: `stage` is where it ended, "compile", "test" or "passed".
+
+    `timed_out`: the wall clock ended it while it was still working. `killed`: something outside ended it (SIGKILL), as
+    a machine does that is out of memory.
+    """
 
     stage: str
     detail: str
     diagnostics: tuple[Diagnostic, ...] = ()
+    timed_out: bool = False
+    killed: bool = False
+
+    @property
+    def by_load(self) -> bool:
+        """Whether the load of the machine may have failed it, and not the program."""
+        return self.timed_out or self.killed
 
     @property
     def passed(self) -> bool:
@@ -294,12 +310,3 @@ class Comparison:
     interval: tuple[float, float]
     p_value: float
     detectable: float
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The gate's word on an adapter, and why."""
-
-    promoted: bool
-    reason: str
-    rule: str

@@ -7,11 +7,13 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from sleepy.errors import DiskError
+from sleepy.errors import DataError, DiskError
 
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -74,6 +76,44 @@ def read_json(path: Path) -> dict:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
+
+
+def read_jsonl(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """The objects of a JSONL file, each with its line number, from 1. Empty lines are passed over. Only "\\n" ends a
+    line: U+2028, U+2029 and U+0085 may stand inside a text.
+
+    Raises DataError that names the file and every line that is not a JSON object in UTF-8.
+    """
+    found: list[tuple[int, dict[str, Any]]] = []
+    problems: list[str] = []
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line.decode())
+            if not isinstance(record, dict):
+                raise ValueError(f"got {type(record).__name__}, must be a JSON object")
+            json.dumps(record, ensure_ascii=False).encode()  # half a surrogate pair can be read, but not written
+            found.append((number, record))
+        except (ValueError, RecursionError) as error:
+            problems.append(f"{path}:{number}: {error}")
+    if problems:
+        raise DataError("\n".join(problems))
+    return found
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> int:
+    """Write dataclasses or dicts as JSONL, whole or not at all; how many."""
+    count = 0
+    with whole(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as out:
+        for row in rows:
+            out.write(json.dumps(row if isinstance(row, dict) else asdict(row), ensure_ascii=False) + "\n")
+            count += 1
+    return count
 
 
 def need_space(folder: Path, needed: int, what: str) -> None:

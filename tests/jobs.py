@@ -1,4 +1,4 @@
-"""Whole jobs from the command line, as tests start them and look at them."""
+"""Whole jobs as tests start them and look at them: as a process, or in this one on a tiny model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,36 @@ ROOT = Path(__file__).parent.parent
 SMALL = ["experiment=smoke", "train.checkpoint_every=1"]
 
 
-def sleepy(folder: Path, *words: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+def sleepy(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     """`python run.py words` in `folder`."""
     argv = [sys.executable, str(ROOT / "run.py"), *words]
-    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, env={**os.environ, **env})
+
+
+def job(folder: Path, *words: str) -> Any:
+    """The same in this process, whose working directory must be `folder`; the MLflow run that it made. What it raises
+    is raised here."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf, open_dict
+
+    from sleepy import pipeline, settings
+
+    settings.register()
+    GlobalHydra.instance().clear()
+    number = len(list(folder.glob("outputs/job-*")))
+    output = folder / "outputs" / f"job-{number}"
+    output.mkdir(parents=True)
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("config", list(words), return_hydra_config=True)
+    OmegaConf.set_readonly(config.hydra, False)
+    with open_dict(config):
+        config.hydra.runtime.output_dir = str(output)
+        HydraConfig.instance().set_config(config)
+        del config["hydra"]
+    pipeline.run(config)
+    return [run for run in runs(folder) if "mlflow.parentRunId" not in run.data.tags][-1]
 
 
 def runs(folder: Path) -> list[Any]:
@@ -25,6 +51,11 @@ def runs(folder: Path) -> list[Any]:
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     (experiment,) = client.search_experiments(filter_string="name = 'sleepy'")
     return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
+
+
+def artifacts(run: Any) -> Path:
+    """The folder of a run's artifacts."""
+    return Path(run.info.artifact_uri.removeprefix("file://"))
 
 
 def own_cache(folder: Path) -> str:

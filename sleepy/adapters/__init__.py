@@ -1,1 +1,1 @@
-"""An adapter becomes part of the weights."""
+"""LoRA adapters as PEFT folders: read, written, found, and several combined into one."""

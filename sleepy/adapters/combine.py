@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
 from sleepy.adapters.factors import Factors, Pair
-from sleepy.adapters.lora import write_lora
+from sleepy.adapters.folder import seal, write_lora
 from sleepy.artifacts import Adapter, BaseModel
 from sleepy.errors import ConfigError
-from sleepy.tensors import digest_of_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,17 +44,14 @@ def write_combined(
 ) -> Adapter:
     """Write `factors`, `made` of `adapters`, to `folder`. It cost what all of them cost. Layers of a lower rank than
     the others are filled up with zeros."""
-    from safetensors.torch import load_file
     from torch.nn.functional import pad
 
     rank = max(len(a) for _, a in factors.values())
     filled = {name: (pad(b, (0, rank - len(a))), pad(a, (0, 0, 0, rank - len(a)))) for name, (b, a) in factors.items()}
     write_lora(filled, folder, base.name)
-    record = {"base": base.name, "base_digest": base.digest, "merge": made, "of": [a.digest for a in adapters]}
-    (folder / "sleepy.json").write_text(json.dumps(record))
     return Adapter(
         folder,
-        digest_of_tensors(load_file(folder / "adapter_model.safetensors")),
+        seal(folder, base, {"merge": made, "of": [a.digest for a in adapters]}),
         base.name,
         (),
         sum(a.seconds for a in adapters),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 Pair = tuple[Any, Any]
@@ -23,6 +23,15 @@ def truncate(left: Any, right: Any, p: int) -> Pair:
     u, s, vh = torch.linalg.svd(r_left @ r_right.T, full_matrices=False)
     root, fill = s[:p].sqrt(), (0, max(0, p - len(s)))
     return pad(q_left @ u[:, :p] * root, fill).float(), pad(q_right @ vh[:p].T * root, fill).float()
+
+
+def lora_layers(model: Any) -> Iterator[tuple[str, Any]]:
+    """(name in the base model, PEFT's layer) of everything that a PEFT model adapts with LoRA."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, module in model.get_base_model().named_modules():
+        if isinstance(module, LoraLayer):
+            yield name, module
 
 
 def size_of(adapter: Factors) -> int:

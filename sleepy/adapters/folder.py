@@ -1,17 +1,22 @@
-"""A PEFT adapter folder, read and held against the base model it claims to belong to."""
+"""A PEFT adapter folder: the one reader, the one digest and the one writer."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sleepy.adapters._plain import names_another_model, not_plain
+from sleepy.adapters.factors import Factors, Pair
 from sleepy.artifacts import Adapter, BaseModel
 from sleepy.errors import ModelError
+from sleepy.files import write_json
 from sleepy.tensors import WEIGHTS, digest_of_tensors, mapped
 
+_CONFIG, _TENSORS, _RECORD = "adapter_config.json", "adapter_model.safetensors", "sleepy.json"
 _PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 
@@ -29,93 +34,149 @@ class Update:
 
 
 def read_updates(adapter: Adapter, base: BaseModel) -> list[Update]:
-    """All that `adapter` adds to the weights of `base`, by name in alphabetical order.
+    """Everything that `adapter` adds to the weights of `base`, sorted by name.
 
-    Raises ModelError for an adapter that is missing, damaged, of another base model, or more than plain LoRA.
+    Raises ModelError for an adapter that is missing, damaged, changed, of another base model, or not plain LoRA.
     """
-    config = _config(adapter.folder, base)
     tensors = _tensors(adapter.folder)
-    found = digest_of_tensors(tensors)
-    if found != adapter.digest:
+    updates = _updates(adapter.folder, _config(adapter.folder, base), tensors)
+    if (found := digest_of_tensors(tensors)) != adapter.digest:
         raise ModelError(
-            f"{adapter.folder}: found tensors of digest {found[:12]}, expected {adapter.digest[:12]}: the file was "
+            f"{adapter.folder}: the tensors have digest {found[:12]}, expected {adapter.digest[:12]}: the file was "
             f"changed since it was trained"
         )
     shapes = {name: weight.shape for name, weight in mapped(base.weights / WEIGHTS).items()}
-    updates = []
-    for key in sorted(tensors):
-        name = key.removeprefix(_PREFIX).removesuffix(_A) + ".weight"
-        if key.endswith(_B) and key.removesuffix(_B) + _A in tensors:
-            continue
-        if not key.endswith(_A) or key.removesuffix(_A) + _B not in tensors:
+    for u in updates:
+        if shapes.get(u.name) != (len(u.b), u.a.shape[1]):
             raise ModelError(
-                f"{adapter.folder}: found {key}, expected pairs of {_A[1:]} and {_B[1:]} alone: adapters "
-                f"that are more than plain LoRA cannot be merged here"
+                f"{adapter.folder}: the update of {u.name} has shape ({len(u.b)}, {u.a.shape[1]}), but {base.name} "
+                f"has {shapes.get(u.name, 'no such weight')} there: this adapter is of another base model, or adapts "
+                f"a head that is tied to the embedding"
             )
-        a, b = tensors[key].float(), tensors[key.removesuffix(_A) + _B].float()
-        if shapes.get(name) != (b.shape[0], a.shape[1]) or a.shape[0] != b.shape[1]:
-            shape = f"({b.shape[0]}, {b.shape[1]}) x ({a.shape[0]}, {a.shape[1]})"
-            raise ModelError(
-                f"{adapter.folder}: found an update of {name} of shape {shape}, but {base.name} has "
-                f"{shapes.get(name, 'no such weight')} there: this adapter is of another base model, or "
-                f"adapts a head that is tied to the embedding"
-            )
-        root = math.sqrt if config.get("use_rslora") else float
-        updates.append(Update(name, a, b, config["lora_alpha"] / root(a.shape[0])))
-    if not updates:
-        raise ModelError(f"{adapter.folder}: found no tensors, expected a trained adapter: train again")
     return updates
 
 
+def read_lora(folder: Path) -> dict[str, Pair]:
+    """A PEFT folder's B (n x r) and A (r x d) by layer, with half of the scale in each, so that B A is dW. Raises
+    ModelError for an adapter that is missing, damaged or not plain LoRA."""
+    found = {}
+    for update in _updates(folder, _config(folder), _tensors(folder)):
+        half = update.scale**0.5
+        found[update.name.removesuffix(".weight")] = update.b * half, update.a * half
+    return found
+
+
+def read_all(folders: Mapping[str, Path]) -> dict[str, dict[str, Pair]]:
+    """`read_lora` of several adapters, by name. Raises ModelError also for one that adapts other layers than the
+    first."""
+    adapters = {name: read_lora(folder) for name, folder in folders.items()}
+    first = next(iter(adapters.values()))
+    shapes = {layer: (len(b), a.shape[1]) for layer, (b, a) in first.items()}
+    for name, adapter in adapters.items():
+        other = {layer: (len(b), a.shape[1]) for layer, (b, a) in adapter.items()}
+        if differing := sorted(shapes.items() ^ other.items()):
+            raise ModelError(
+                f"{folders[name]}: found other layers than in {next(iter(folders.values()))} (as {differing[0][0]}), "
+                "expected adapters of one base model and of the same lora.target_modules"
+            )
+    return adapters
+
+
 def adapter_in(folder: Path, base: BaseModel) -> Adapter:
-    """The adapter in a PEFT folder from elsewhere. Raises ModelError as `read_updates`."""
+    """The adapter in a PEFT folder from elsewhere. Raises ModelError as `read_lora`, and for another base model."""
     _config(folder, base)
     tensors = _tensors(folder)
     size = sum(tensor.numel() for tensor in tensors.values())
     return Adapter(folder, digest_of_tensors(tensors), base.name, (), 0.0, size, 0)
 
 
-def _config(folder: Path, base: BaseModel) -> dict[str, Any]:
-    """adapter_config.json, when the adapter is plain LoRA and was trained on `base`."""
-    missing = [name for name in ("adapter_config.json", "adapter_model.safetensors") if not (folder / name).is_file()]
+def write_lora(factors: Factors, folder: Path, base: str) -> None:
+    """Write `factors`, all of one rank, as a PEFT folder of scale 1; `base` is the base model's name."""
+    from peft import LoraConfig
+    from safetensors.torch import save_file
+
+    rank = len(next(iter(factors.values()))[1])
+    modules = sorted({name.rpartition(".")[2] for name in factors})
+    config = LoraConfig(
+        r=rank, lora_alpha=rank, target_modules=modules, task_type="CAUSAL_LM", base_model_name_or_path=base
+    )
+    config.inference_mode = True
+    config.target_modules = modules  # PEFT made a set of it, which would be written in another order every time
+    config.save_pretrained(folder)
+    tensors = {f"{_PREFIX}{name}{_B}": b.contiguous() for name, (b, _) in factors.items()}
+    tensors |= {f"{_PREFIX}{name}{_A}": a.contiguous() for name, (_, a) in factors.items()}
+    save_file(tensors, folder / _TENSORS, {"format": "pt"})
+
+
+def seal(folder: Path, base: BaseModel, record: Mapping[str, object]) -> str:
+    """Write the `record` of how the adapter in `folder` was made beside it, and return the digest of its tensors."""
+    write_json(folder / _RECORD, {"base": base.name, "base_digest": base.digest, **record})
+    return digest_of_tensors(_tensors(folder))
+
+
+def _config(folder: Path, base: BaseModel | None = None) -> dict[str, Any]:
+    """adapter_config.json, if the adapter is plain LoRA and, where it says of which model it is, of `base`."""
+    missing = [name for name in (_CONFIG, _TENSORS) if not (folder / name).is_file()]
     if missing:
         raise ModelError(f"{folder}: found no {' and no '.join(missing)}, expected a PEFT adapter: train again")
-    record = folder / "sleepy.json"
+    record = folder / _RECORD
     try:
-        config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         made = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     except ValueError as error:
         raise ModelError(f"{folder}: found damaged JSON ({error}): train again") from error
-    if made.get("base_digest", base.digest) != base.digest:
+    if other := not_plain(config):
+        raise ModelError(f"{folder}: this adapter is not plain LoRA, the only kind that can be used here: {other}")
+    if base is None:
+        return config
+    if "base_digest" in made:
+        if made["base_digest"] != base.digest:
+            raise ModelError(
+                f"{folder}: this adapter was trained on {made.get('base')} (SHA-256 {made['base_digest'][:12]}), "
+                f"expected one of {base.name} ({base.digest[:12]}): choose its model, or train anew"
+            )
+    elif names_another_model(named := str(config.get("base_model_name_or_path") or ""), base.name):
         raise ModelError(
-            f"{folder}: this adapter was trained on {made.get('base')} (SHA-256 "
-            f"{made['base_digest'][:12]}), expected one of {base.name} ({base.digest[:12]}): choose its "
-            f"model, or train anew"
-        )
-    other = [key for key in ("alpha_pattern", "fan_in_fan_out", "use_dora") if config.get(key)]
-    if config.get("peft_type") != "LORA" or other:
-        raise ModelError(
-            f"{folder}: found {config.get('peft_type')} with {', '.join(other) or 'its settings'},"
-            f" expected plain LoRA: other adapters cannot be merged here"
+            f"{folder}: this adapter was trained on {named}, not on {base.name}. Choose that model, or, if they are "
+            f"the same, write {base.name} as base_model_name_or_path into {_CONFIG}"
         )
     return config
 
 
 def _tensors(folder: Path) -> dict[str, Any]:
-    """The adapter's tensors, when they are whole and finite."""
+    """The adapter's tensors, if the file is whole and they are finite."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = folder / "adapter_model.safetensors"
+    path = folder / _TENSORS
     try:
         tensors: dict[str, Any] = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(
-            f"{path}: found a truncated or damaged file ({error}), expected safetensors: train again; a "
-            f"checkpoint is gone on with"
+            f"{path}: found a missing, truncated or damaged file ({error}), expected safetensors: train again; a "
+            f"checkpoint is resumed"
         ) from error
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ModelError(f"{path}: {name} holds values that are not finite: train again with a lower train.lr")
     return tensors
+
+
+def _updates(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Any]) -> list[Update]:
+    """The tensors in pairs, sorted by name. A layer's rank is that of its tensors, which `rank_pattern` may change."""
+    layers = sorted(key.removesuffix(_A) for key in tensors if key.endswith(_A))
+    odd = sorted(tensors.keys() ^ {layer + side for layer in layers for side in (_A, _B)})
+    if odd or not layers:
+        raise ModelError(
+            f"{folder}: found {odd[0] if odd else 'no tensors'}, expected pairs of {_A[1:]} and {_B[1:]} alone: only "
+            f"plain LoRA can be used here"
+        )
+    found = []
+    for layer in layers:
+        a, b = tensors[layer + _A].float(), tensors[layer + _B].float()
+        if a.dim() != 2 or b.dim() != 2 or len(a) != b.shape[1]:
+            raise ModelError(f"{folder}: A and B of {layer} have shapes {tuple(a.shape)} and {tuple(b.shape)}")
+        scale = config["lora_alpha"] / (math.sqrt if config.get("use_rslora") else float)(len(a))
+        found.append(Update(f"{layer.removeprefix(_PREFIX)}.weight", a, b, scale))
+    return found

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sleepy.adapters.combine import Combine
-from sleepy.adapters.factors import Pair
+from sleepy.adapters.factors import Pair, lora_layers
 from sleepy.adapters.folder import read_updates
-from sleepy.adapters.lora import lora_layers
 from sleepy.artifacts import Adapter, BaseModel
 from sleepy.errors import ConfigError, ModelError
 from sleepy.options import choice, ranged

@@ -18,7 +18,7 @@ from sleepy.options import choice, ranged
 
 
 @dataclass(frozen=True)
-class Exported:
+class Files:
     """The model file to be served, what came with it, and one line that says how it was proven."""
 
     gguf: GgufFile
@@ -29,14 +29,15 @@ class Exported:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gguf:
+class Export:
     """Writes model-<quantization>.gguf and what goes with it.
 
     quantization: how weights are stored, "q4_k_m" (about 5 bits a weight), "q8_0" (8.5) or "f16" (16).
     keep_f16: keep model-f16.gguf, which the quantised file is made from; to quantise it otherwise later.
-    adapter: also write the adapter alone as adapter.gguf, for llama.cpp's --lora and Ollama's ADAPTER.
+    adapter: also write the adapter alone as adapter.gguf, for llama.cpp's --lora.
     modelfile: also write a Modelfile, for `ollama create`.
     proof_prompts: on how many prompts the f16 file must answer as the merged model does (0 to 100; 0: not proven).
+    measure: ask the written model file the exam too: a further column of the report.
     """
 
     quantization: str = choice("q4_k_m", "q8_0", "f16")
@@ -44,10 +45,11 @@ class Gguf:
     adapter: bool = True
     modelfile: bool = True
     proof_prompts: int = ranged(2, at_least=0, at_most=100)
+    measure: bool = False
 
     def export(
         self, merged: Path, base: BaseModel, adapter: Adapter | None, prompts: Sequence[Prompt], folder: Path, name: str
-    ) -> Exported:
+    ) -> Files:
         """Write the model in folder `merged`, which is `base` with `adapter`, to `folder`, as `name` in its metadata.
 
         The shortest of `prompts` serve the proof. Raises ModelError when files do not fit each other, the disk is full
@@ -69,7 +71,7 @@ class Gguf:
                     f16.unlink()
         lora = adapter_gguf(adapter, base, folder / "adapter.gguf", name) if adapter and self.adapter else None
         file, why_not = self._modelfile(merged, final) if self.modelfile else (None, ())
-        return Exported(GgufFile.of(final, self.quantization), lora, file, proof.line, proof.warnings + why_not)
+        return Files(GgufFile.of(final, self.quantization), lora, file, proof.line, proof.warnings + why_not)
 
     def _proof(self, merged: Path, f16: Path, prompts: Sequence[Prompt]) -> Proof:
         shortest = sorted(prompts, key=lambda prompt: sum(len(message["content"]) for message in prompt.messages))

@@ -1,1 +1,1 @@
-"""Text in, text out."""
+"""The engines that run a model: prompts in, completions out."""

@@ -1,37 +1,49 @@
-"""What every engine is: it opens a model and completes prompts."""
+"""What an engine is: it opens a model and completes prompts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any, ClassVar, Protocol
 
 from sleepy.artifacts import Completion, Prompt, Served
 
 Done = Callable[[int, Completion], object]
-"""Gets a prompt's place and its completion, as soon as it is there, in the thread that called `generate`."""
+"""Called with a prompt's index and its completion as soon as it is there, in the thread that called `generate`."""
 
 
-def ignore(place: int, completion: Completion) -> None:
-    """A `Done` for who waits for all."""
+def ignore(index: int, completion: Completion) -> None:
+    """A `Done` for callers who wait for all completions."""
 
 
 class Session(Protocol):
     """A loaded model."""
 
     def generate(self, prompts: Sequence[Prompt], done: Done = ignore) -> list[Completion]:
-        """The completions of all prompts, in their order; `done` hears of each, in any order. Raises EngineError when
-        the engine cannot answer, which is never a failed koan."""
+        """The completions of all prompts, in their order; `done` is told of each, in any order.
+
+        Raises EngineError when the engine cannot answer. That is never counted as a koan that the model failed.
+        """
         ...
 
 
 class Engine(Protocol):
-    """An option of the group `engine`."""
+    """Base of the options of the group `engine`, which are frozen dataclasses.
 
-    @property
-    def loads(self) -> bool:
-        """Whether it answers with the file that it is given, and so with one that was trained a moment ago."""
-        ...
+    loads: whether it loads the file that it is given, so that it can answer with one trained a moment ago.
+    reads_gguf: whether what it loads is a GGUF file, and so may be an exported one.
+    hot: whether it puts adapters on the loaded model.
+    packages: the packages whose version may change an answer.
+    no_effect: the fields that do not change an answer.
+    """
+
+    loads: ClassVar[bool] = True
+    reads_gguf: ClassVar[bool] = True
+    hot: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ()
+    no_effect: ClassVar[tuple[str, ...]] = ()
 
     def open(self, model: Served) -> AbstractContextManager[Session]:
         """Load `model`. Raises EngineError when it cannot be loaded."""
@@ -39,19 +51,22 @@ class Engine(Protocol):
 
     def identity(self) -> dict[str, object]:
         """Everything besides model and prompt that may change an answer: part of the key of a cached evaluation."""
-        ...
+        option: Any = self
+        fields = {name: value for name, value in asdict(option).items() if name not in self.no_effect}
+        versions = {name: version(name) for name in self.packages}
+        return {"engine": type(self).__module__.rpartition(".")[2], **versions, **fields}
 
 
-def cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:
+def up_to_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
     """`text` up to the first of the stop strings, and whether there was one."""
     ends = [at for at in (text.find(s) for s in stop) if at >= 0]
     return (text[: min(ends)], True) if ends else (text, False)
 
 
 def picker(prompt: Prompt) -> Callable[[Any, int], int]:
-    """(logits, n) -> the answer's n-th token: the likeliest, or at a temperature above 0 drawn from
-    softmax(logits / temperature). The n-th token takes the n-th number of the seed's sequence, so a draft that is
-    thrown away leaves the answer as it is."""
+    """(logits, n) -> the answer's n-th token: the likeliest, or at a temperature above 0 one drawn from
+    softmax(logits / temperature). The n-th token uses the n-th number of the seed's sequence, so a rejected draft does
+    not change the answer."""
     import numpy as np
 
     if not prompt.temperature:

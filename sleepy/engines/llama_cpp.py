@@ -1,39 +1,39 @@
-"""llama.cpp, embedded: the exported GGUF file is evaluated as it will be used."""
+"""llama.cpp, embedded: a GGUF file is evaluated as it will be used."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sleepy.artifacts import Completion, Prompt, Served
-from sleepy.engines.engine import Done, cut, ignore, picker
+from sleepy.engines.engine import Done, Engine, ignore, picker, up_to_stop
 from sleepy.engines.hot import LlamaAdapters
 from sleepy.engines.lookup import Lookup
 from sleepy.errors import EngineError
+from sleepy.machine import cores
 from sleepy.options import ranged
 
-_WORTH = 64  # tokens: less is evaluated again, because another split of a prompt can flip a near-tie
+_WORTH_KEEPING = 64  # tokens; fewer are evaluated again, because splitting a prompt elsewhere can flip a near-tie
 
 
 @dataclass(frozen=True, kw_only=True)
-class LlamaCpp:
-    """Prompts one at a time, adapter by adapter, with the common prefix of an adapter's prompts evaluated once.
+class LlamaCpp(Engine):
+    """Answers one prompt at a time, adapter by adapter; the common prefix of an adapter's prompts is evaluated once.
 
     context: tokens a prompt and its answer may have together (256 to 131072).
-    threads: threads; 0 takes one a core (0 to 1024).
-    lookup: propose the broken program's own tokens and check many at once. The answer is the model's either way.
+    threads: CPU threads; 0 uses every core (0 to 1024).
+    lookup: propose the broken program's own tokens and check many at once. It does not change the answer.
     """
 
     context: int = ranged(4096, at_least=256, at_most=131072)
     threads: int = ranged(0, at_least=0, at_most=1024)
     lookup: bool = True
 
-    loads: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("llama-cpp-python",)
+    no_effect: ClassVar[tuple[str, ...]] = ("threads",)
 
     @contextmanager
     def open(self, model: Served) -> Iterator[LlamaSession]:
@@ -41,10 +41,8 @@ class LlamaCpp:
         from llama_cpp import Llama
 
         if not model.gguf.is_file():
-            raise EngineError(
-                f"no model file {model.gguf}. Run the export stage, or delete the cache entry and try again"
-            )
-        threads = self.threads or os.cpu_count() or 1
+            raise EngineError(f"There is no model file {model.gguf}: run the export stage, or fetch the model again")
+        threads = self.threads or cores()
         try:
             llama = Llama(
                 str(model.gguf),
@@ -67,14 +65,9 @@ class LlamaCpp:
             adapters.close()
             llama.close()
 
-    def identity(self) -> dict[str, object]:
-        """See Engine.identity. The number of threads does not change an answer."""
-        options = {k: v for k, v in asdict(self).items() if k != "threads"}
-        return {"engine": "llama_cpp", "version": version("llama-cpp-python"), **options}
-
 
 class LlamaSession:
-    """A loaded GGUF model and its adapters. The context's memory holds the tokens `_held`, the shared prefix first."""
+    """A loaded GGUF model and its adapters. `_held` are the tokens in the context's memory, the shared prefix first."""
 
     def __init__(self, llama: Any, options: LlamaCpp, adapters: LlamaAdapters) -> None:
         from llama_cpp import llama_chat_format
@@ -85,7 +78,7 @@ class LlamaSession:
         self._batch = LlamaBatch(n_tokens=512, embd=0, n_seq_max=1, verbose=False)
         template = llama.metadata.get("tokenizer.chat_template")
         if template is None:
-            raise EngineError(f"{llama.model_path} carries no chat template (tokenizer.chat_template); export it anew")
+            raise EngineError(f"{llama.model_path} has no chat template (tokenizer.chat_template): export it again")
         word = {
             k: llama.detokenize([t], special=True).decode(errors="replace") if t >= 0 else ""
             for k, t in (("eos", llama.token_eos()), ("bos", llama.token_bos()))
@@ -97,13 +90,13 @@ class LlamaSession:
     def generate(self, prompts: Sequence[Prompt], done: Done = ignore) -> list[Completion]:
         """See Session.generate."""
         encoded = [self._encode(p) for p in prompts]
-        groups: dict[str, list[int]] = {}  # adapter -> places of its prompts, in order of first appearance
+        groups: dict[str, list[int]] = {}  # adapter -> indices of its prompts, in order of first appearance
         for i, prompt in enumerate(prompts):
             groups.setdefault(prompt.adapter, []).append(i)
         self._adapters.load(groups)
         found: dict[int, Completion] = {}
         for adapter, places in groups.items():
-            self._adapters.put_on(adapter)
+            self._adapters.activate(adapter)
             self._forget(0)
             shared = _common_prefix([encoded[i] for i in places]) if len(places) > 1 else 0
             if shared:
@@ -118,7 +111,7 @@ class LlamaSession:
         tokens: list[int] = self._llama.tokenize(text.encode(), add_bos=False, special=True)
         if len(tokens) >= self._options.context:
             raise EngineError(
-                f"a prompt has {len(tokens)} tokens, the context {self._options.context}. Raise engine.context"
+                f"A prompt has {len(tokens)} tokens, the context {self._options.context}. Raise engine.context"
             )
         return tokens
 
@@ -128,7 +121,7 @@ class LlamaSession:
         start = time.perf_counter()
         pick = picker(prompt)
         kept = _common_prefix([[*self._held, -1], tokens])  # -1 is no token
-        if kept < shared + _WORTH:
+        if kept < shared + _WORTH_KEEPING:
             kept = shared
         self._forget(kept)
         new = self._decode(tokens[kept:], kept, pick)
@@ -144,7 +137,7 @@ class LlamaSession:
         while not stopped:
             end = next((i for i, t in enumerate(new) if api.llama_vocab_is_eog(self._vocab, t)), None)
             answer += new if end is None else new[:end]
-            text, stopped = cut(self._llama.detokenize(answer).decode(errors="replace"), prompt.stop)
+            text, stopped = up_to_stop(self._llama.detokenize(answer).decode(errors="replace"), prompt.stop)
             stopped = stopped or end is not None or len(answer) >= room
             if stopped:
                 break
@@ -160,7 +153,7 @@ class LlamaSession:
         return self._llama._model.vocab
 
     def _forget(self, place: int) -> None:
-        """Drop the context's memory from `place` on."""
+        """Clear the context's memory from position `place` on."""
         self._llama._ctx.kv_cache_seq_rm(-1, place, -1)
         del self._held[place:]
 
@@ -172,9 +165,11 @@ class LlamaSession:
         answered: int = 0,
         drafted: int = 0,
     ) -> list[int]:
-        """Evaluate `tokens`, of which the last `drafted` are a draft, at `place`. With `pick` what it picks, after
-        `answered` tokens of the answer, to follow the token before the draft and each drafted one, up to the first that
-        the draft has not."""
+        """Evaluate `tokens`, the last `drafted` of which are a draft, from position `place` on.
+
+        With `pick`, returns what it picks as the next tokens of an answer that has `answered` tokens so far: one after
+        the token before the draft, and one after each drafted token, up to the first that differs from the draft.
+        """
         import numpy as np
         from llama_cpp import llama_cpp as api
 
@@ -204,6 +199,6 @@ class LlamaSession:
 
 
 def _common_prefix(rows: Sequence[Sequence[int]]) -> int:
-    """How many leading tokens all rows share; at least one token of each row is left over."""
+    """How many leading tokens all rows share, leaving at least one token of each row."""
     limit = min(map(len, rows)) - 1
     return next((i for i in range(limit) if len({row[i] for row in rows}) > 1), limit)

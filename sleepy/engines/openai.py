@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-import queue
-import threading
+import re
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from sleepy.artifacts import Completion, Prompt, Served
-from sleepy.engines._http import Server
-from sleepy.engines._remote import Wording, hold_to
-from sleepy.engines.engine import Done, cut, ignore
+from sleepy.engines._server import Server, Template
+from sleepy.engines.engine import Done, Engine, ignore, up_to_stop
 from sleepy.errors import EngineError
 from sleepy.options import ranged
 
+_URL = re.compile(r"https?://(\[[\da-fA-F:.]+\]|[^/@?:\[\s]+)(:\d+)?(/[^@?\s]*)?")
+
 
 @dataclass(frozen=True, kw_only=True)
-class OpenAI:
-    """What the server serves is asked; it has to be the file under evaluation, which nobody here can load into it.
+class OpenAI(Engine):
+    """Asks whatever the server serves. That has to be the file under evaluation, which cannot be loaded from here.
 
-    base_url: where the protocol begins, usually with /v1 at its end.
+    base_url: where the protocol begins, usually ending in /v1.
     model: its name on the server; "" takes the only one that the server lists.
     key_variable: the environment variable with the key, if the server wants one. The key itself is never recorded.
-    chat: false renders the chat template here and asks /completions to go on with the text; true asks
-        /chat/completions, where the server renders, and looks for the answer's beginning in what it says.
+    chat: false renders the chat template here and asks /completions to continue the text; true asks
+        /chat/completions, where the server renders, and looks for the beginning of the answer in its reply.
     timeout: seconds to wait for an answer (above 0, to 86400).
-    retries: how often a request is repeated, after 0.5, 1, 2, ... seconds or what the server asks for (0 to 20).
-    parallel: requests at once (1 to 256). Several sequences in a batch may change an answer a little.
-    extra: further fields of each request; null leaves one out, of the protocol's own fields too.
+    retries: how often a request is repeated, with growing pauses or as the server asks (0 to 20).
+    parallel: requests at once (1 to 256). Several sequences in one batch may change an answer slightly.
+    extra: further fields of each request; null leaves a field out, also one of the protocol.
     """
 
     base_url: str = "http://localhost:8080/v1"
@@ -47,145 +48,132 @@ class OpenAI:
     )
 
     loads: ClassVar[bool] = False
+    reads_gguf: ClassVar[bool] = False
+    hot: ClassVar[bool] = False
+    no_effect: ClassVar[tuple[str, ...]] = ("key_variable", "timeout", "retries")
 
     def problems(self) -> list[str]:
-        """What the fields' own bounds cannot say."""
-        try:
-            parts = urlsplit(self.base_url)
-            sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            return ["base_url: found something that is no URL, expected one such as http://localhost:8080/v1"]
-        if parts.username or parts.password or parts.query:
-            return ["base_url: found a user name, password or query in it, expected a key in engine.key_variable alone"]
-        return [] if sound else [f"base_url: found {self.base_url!r}, expected http://... or https://..."]
+        """What the fields' own bounds cannot express. The value is not shown: it may hold a password."""
+        if _URL.fullmatch(self.base_url):
+            return []
+        return [
+            "base_url: expected a URL such as http://localhost:8080/v1, without user name, password and query; a key "
+            "belongs into the environment variable engine.key_variable"
+        ]
 
     @contextmanager
     def open(self, model: Served) -> Iterator[OpenAISession]:
-        """See Engine.open."""
-        server = self._server()
-        name = self.model or _only(server)
-        hold_to(f"{name} at {server.url}", model)
-        yield OpenAISession(self, server, name, None if self.chat else Wording(model))
+        """See Engine.open. Raises EngineError for a second file as well: the server cannot have changed by itself, and
+        comparing a model with itself would look like training without effect."""
+        first = self._files.setdefault("first", model.gguf)
+        if first != model.gguf:
+            raise EngineError(
+                f"The server at {self.base_url} is taken to serve {first}, so it cannot answer for {model.gguf}. Use "
+                "engine=llama_cpp or engine=ollama, which load the file; or serve that file and measure it in a run of "
+                "its own: model=hub model.path=<file> stages=[fetch,prove,baseline]"
+            )
+        with closing(self._server()) as server:
+            yield OpenAISession(self, server, self.model or _only(server), None if self.chat else Template(model))
 
     def identity(self) -> dict[str, object]:
-        """See Engine.identity. Asks the server for the model's name where the config leaves it to the server."""
-        name = self.model or _only(self._server())
-        how = {"chat": self.chat, "parallel": self.parallel, "extra": self.extra}
-        return {"engine": "openai", "base_url": self.base_url.rstrip("/"), "model": name, **how}
+        """See Engine.identity. Asks the server for the model's name if the config does not give it."""
+        with closing(self._server()) as server:
+            return {**super().identity(), "base_url": server.url, "model": self.model or _only(server)}
+
+    @cached_property
+    def _files(self) -> dict[str, Path]:
+        """The first file that was asked for, under "first". Not a field: it is no option."""
+        return {}
 
     def _server(self) -> Server:
         return Server(self.base_url, self.key_variable, self.timeout, self.retries)
 
 
-def _listed(server: Server) -> list[dict[str, Any]]:
-    """The models that a server lists."""
-    found = server.ask("/models")
-    models = found.get("data")
-    if not isinstance(models, list) or not all(isinstance(m, dict) and isinstance(m.get("id"), str) for m in models):
-        raise EngineError(f"{server.url}/models: found {server.shown(found)}, expected models: name engine.model")
-    return models
+def _listed(server: Server) -> dict[str, bool]:
+    """The names of the models that a server lists, and whether each is an adapter, which vLLM lists with its parent."""
+    answer = server.ask("/models")
+    try:
+        return {str(model["id"]): bool(model.get("parent")) for model in answer["data"]}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise EngineError(f"{server.url}/models lists no models ({server.shown(answer)}): set engine.model") from error
 
 
 def _only(server: Server) -> str:
-    """The name of the one model that a server lists; vLLM lists its adapters too, with their parent."""
-    names = [str(m["id"]) for m in _listed(server) if not m.get("parent")]
+    """The name of the one model that a server lists."""
+    names = [name for name, is_adapter in _listed(server).items() if not is_adapter]
     if len(names) != 1:
-        listed = ", ".join(names) or "none"
-        raise EngineError(f"{server.url} lists {len(names)} models ({listed}), expected one: choose with engine.model")
+        raise EngineError(f"{server.url} lists {len(names)} models ({', '.join(names)}): choose one with engine.model")
     return names[0]
 
 
 class OpenAISession:
     """A server and the model on it that answers."""
 
-    def __init__(self, options: OpenAI, server: Server, model: str, wording: Wording | None) -> None:
-        self._options, self._server, self._model, self._wording = options, server, model, wording
+    def __init__(
+        self, options: OpenAI, server: Server, model: str, template: Template | None, context: int | None = None
+    ) -> None:
+        """`context`: tokens a prompt and its answer may have together, for servers that cut prompts off silently."""
+        self._options, self._server, self._model, self._template = options, server, model, template
+        self._context = context
 
     def generate(self, prompts: Sequence[Prompt], done: Done = ignore) -> list[Completion]:
         """See Session.generate. Prompts that name an adapter are answered by the server's model of that name."""
-        self._check_adapters({p.adapter for p in prompts if p.adapter})
-        texts = [self._wording.text(p) if self._wording else "" for p in prompts]
-        calls = [partial(self._complete, p, text) for p, text in zip(prompts, texts, strict=True)]
-        found: dict[int, Completion] = {}
-        with closing(_each(calls, self._options.parallel)) as completions:
-            for place, completion in completions:
-                if self._wording:
-                    self._wording.check(texts[place], completion.prompt_tokens, self._server.url)
-                found[place] = completion
-                done(place, completion)
-        return [found[i] for i in range(len(prompts))]
-
-    def _check_adapters(self, names: set[str]) -> None:
-        listed = {m["id"] for m in _listed(self._server)} if names else set()
-        if names - listed:
+        adapters = {p.adapter for p in prompts if p.adapter}
+        if missing := ", ".join(sorted(adapters - _listed(self._server).keys())) if adapters else "":
             raise EngineError(
-                f"found prompts for the adapter {', '.join(sorted(names - listed))}, but {self._server.url} lists "
-                f"{', '.join(sorted(listed)) or 'nothing'}: load it there under that name (vLLM: --lora-modules), or "
-                "use engine=llama_cpp"
+                f"{self._server.url} does not list the adapter {missing}: load it there under that name (vLLM: "
+                "--lora-modules), or use engine=llama_cpp"
             )
+        requests = [(i, prompt, self._fields(prompt)) for i, prompt in enumerate(prompts)]
+        answers: dict[int, Completion] = {}
+        # Its threads are daemons: neither Ctrl-C nor a failed request waits for answers that are no longer needed.
+        with ThreadPool(self._options.parallel) as pool:
+            for index, answer in pool.imap_unordered(self._complete, requests):
+                if self._template:
+                    self._template.check(requests[index][2]["prompt"], answer.prompt_tokens, self._server.url)
+                answers[index] = answer
+                done(index, answer)
+        return [answers[i] for i in range(len(prompts))]
 
-    def _complete(self, prompt: Prompt, text: str) -> Completion:
-        """The answer to a prompt; `text` is all of it in the model's template, or "" for the server to render it."""
-        start = time.perf_counter()
+    def _fields(self, prompt: Prompt) -> dict[str, Any]:
+        """The body of the request for a prompt. Raises EngineError when the context has no room for an answer."""
         fields: dict[str, Any] = {
             "model": prompt.adapter or self._model,
-            "max_tokens": prompt.max_tokens,
             "temperature": prompt.temperature,
             "top_p": 1.0,
             "seed": prompt.seed % 2**31,
         }
-        more: dict[str, Any]
-        if text:
-            path, more = "/completions", {"prompt": text, "stop": list(prompt.stop) or None}
-        else:  # the stop text may also stand before the program; the answer's beginning is written there, too
-            path = "/chat/completions"
-            more = {"messages": list(prompt.messages), "max_tokens": prompt.max_tokens + len(prompt.prefill)}
-        fields = {**fields, **more, **self._options.extra}
-        reply = self._server.ask(path, {k: v for k, v in fields.items() if v is not None})
+        if self._template:
+            text, longest = self._template.text(prompt), prompt.max_tokens
+            if self._context is not None:
+                tokens = self._template.tokens(text)
+                longest = min(longest, self._context - tokens)
+                if longest < 1:
+                    raise EngineError(
+                        f"A prompt has {tokens} tokens, the context {self._context}. Raise engine.context"
+                    )
+            fields |= {"prompt": text, "max_tokens": longest, "stop": list(prompt.stop) or None}
+        else:  # no stop, which may also stand before the program; and the beginning of the answer is generated as well
+            fields |= {"messages": list(prompt.messages), "max_tokens": prompt.max_tokens + len(prompt.prefill)}
+        return {k: v for k, v in (fields | self._options.extra).items() if v is not None}
+
+    def _complete(self, request: tuple[int, Prompt, dict[str, Any]]) -> tuple[int, Completion]:
+        """A prompt's index and the answer to it."""
+        start, (index, prompt, fields) = time.perf_counter(), request
+        path = "/completions" if self._template else "/chat/completions"
+        reply = self._server.ask(path, fields)
         try:
             choice, usage = reply["choices"][0], reply["usage"]
-            answer = choice["text"] if text else _after(choice["message"]["content"] or "", prompt.prefill)
+            text = choice["text"] if self._template else _after(choice["message"]["content"] or "", prompt.prefill)
             given, made = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
-            return Completion(cut(answer, prompt.stop)[0], given, made, time.perf_counter() - start)
+            return index, Completion(up_to_stop(text, prompt.stop)[0], given, made, time.perf_counter() - start)
         except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
             raise EngineError(
-                f"{self._server.url}{path}: found {self._server.shown(reply)}, expected a completion with its usage in "
-                "tokens: is it an OpenAI-compatible server?"
+                f"{self._server.url}{path}: expected a completion with its usage in tokens, got: "
+                f"{self._server.shown(reply)}. Is it an OpenAI-compatible server?"
             ) from error
 
 
 def _after(text: str, prefill: str) -> str:
-    """An answer without the beginning that it was to have, and without what was said before that."""
+    """An answer without its required beginning, and without what the model said before that."""
     return text.partition(prefill)[2] if prefill and prefill in text else text
-
-
-def _each(calls: Sequence[Callable[[], Completion]], parallel: int) -> Generator[tuple[int, Completion]]:
-    """The place and the result of every call, as they come, `parallel` at once; the first failure is raised.
-
-    The threads are daemons: Ctrl-C, and a failure of one, do not wait for answers that nobody wants any more.
-    """
-    waiting = enumerate(calls)
-    lock, over = threading.Lock(), threading.Event()
-    results: queue.SimpleQueue[tuple[int, Completion | BaseException]] = queue.SimpleQueue()
-
-    def work() -> None:
-        while not over.is_set():
-            with lock:
-                place, call = next(waiting, (-1, None))
-            if call is None:
-                return
-            try:
-                results.put((place, call()))
-            except BaseException as error:  # raised again in the caller's thread
-                results.put((place, error))
-
-    for _ in range(min(parallel, len(calls))):
-        threading.Thread(target=work, daemon=True).start()
-    try:
-        for _ in calls:
-            place, result = results.get()
-            if isinstance(result, BaseException):
-                raise result
-            yield place, result
-    finally:
-        over.set()

@@ -1,17 +1,16 @@
-"""transformers: the merged weights as they are, before quantisation."""
+"""transformers: the Hugging Face weights as they are, before quantisation."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sleepy.artifacts import Completion, Prompt, Served
-from sleepy.engines._arrow import add_arrow, arrow_settings
-from sleepy.engines.engine import Done, cut, ignore
+from sleepy.engines.arrow import add_arrow, arrow_settings
+from sleepy.engines.engine import Done, Engine, ignore, up_to_stop
 from sleepy.engines.hot import check_fit, hot_adapter
 from sleepy.errors import EngineError
 from sleepy.models.head import contiguous_head
@@ -20,8 +19,8 @@ from sleepy.train.device import pick_device, pick_dtype
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transformers:
-    """Prompts one at a time.
+class Transformers(Engine):
+    """Answers one prompt at a time.
 
     device: "auto" (CUDA, else Apple's MPS, else the CPU), "cpu", "cuda" or "mps".
     precision: "auto" (bf16 where the device computes in it), "bf16" or "fp32".
@@ -30,7 +29,8 @@ class Transformers:
     device: str = choice("auto", "cpu", "cuda", "mps")
     precision: str = choice("auto", "bf16", "fp32")
 
-    loads: ClassVar[bool] = True
+    reads_gguf: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ("transformers", "torch")
 
     @contextmanager
     def open(self, model: Served) -> Iterator[TransformersSession]:
@@ -46,19 +46,15 @@ class Transformers:
         contiguous_head(loaded)
         yield TransformersSession(loaded.to(device).eval(), tokenizer, model)
 
-    def identity(self) -> dict[str, object]:
-        """See Engine.identity."""
-        return {"engine": "transformers", "version": version("transformers"), "torch": version("torch"), **asdict(self)}
-
 
 class TransformersSession:
-    """A loaded Hugging Face model; PEFT puts adapters into its layers, each when it is first named."""
+    """A loaded Hugging Face model. PEFT adds an adapter to its layers when a prompt first names it."""
 
     def __init__(self, model: Any, tokenizer: Any, served: Served) -> None:
         self._model, self._tokenizer, self._served = model, tokenizer, served
         self._weights = {name: tuple(weight.shape) for name, weight in model.named_parameters()}  # PEFT renames them
         self._peft: Any = None
-        self._loaded: dict[str, str] = {}  # name -> PEFT's name: one with a dot it would not take
+        self._loaded: dict[str, str] = {}  # name -> PEFT's name, which may not have a dot
 
     def generate(self, prompts: Sequence[Prompt], done: Done = ignore) -> list[Completion]:
         """See Session.generate."""
@@ -68,14 +64,17 @@ class TransformersSession:
                 self._loaded[name] = self._load_all(*settings) if settings else self._load(name)
         found = []
         for place, prompt in enumerate(prompts):
-            with self._wearing(prompt.adapter):
+            with self._with_adapter(prompt.adapter):
                 found.append(self._complete(prompt))
             done(place, found[-1])
         return found
 
     def _load_all(self, top_k: int, temperature: float) -> str:
-        """PEFT's name of an Arrow router over all adapters. Raises EngineError as `_load` and `add_arrow` do."""
+        """PEFT's name of an Arrow router over all adapters. Raises EngineError when there is none, and as `_load` and
+        `add_arrow` do."""
         names = [adapter.name for adapter in self._served.adapters]
+        if not names:
+            raise EngineError(f"Arrow needs at least one adapter, but {self._served.name} is served without any")
         self._loaded |= {name: self._load(name) for name in names if name not in self._loaded}
         return add_arrow(self._peft, {name: self._loaded[name] for name in names}, top_k, temperature)
 
@@ -91,7 +90,7 @@ class TransformersSession:
         folder, inner = adapter.folder, f"hot{self._served.adapters.index(adapter)}"
         path = folder / "adapter_model.safetensors"
         if not (folder / "adapter_config.json").is_file() or not path.is_file():
-            raise EngineError(f"found no PEFT adapter in {folder} (adapter_config.json, {path.name}): train it again")
+            raise EngineError(f"{folder} holds no PEFT adapter (adapter_config.json, {path.name}): train it again")
         try:
             with safe_open(path, "pt") as tensors:
                 shapes = {
@@ -99,15 +98,15 @@ class TransformersSession:
                     for key in list(tensors.keys())
                 }
             check_fit(path, shapes, (".lora_A.", ".lora_B.", "."), self._weights, self._served.name)
-            if self._peft is None:  # set before weights are loaded: what a failure leaves behind is switched off, too
+            if self._peft is None:  # kept from here on, so that the remains of a failed load are switched off
                 self._peft = PeftModel(self._model, PeftConfig.from_pretrained(folder), inner)
             self._peft.load_adapter(folder, inner)
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise EngineError(f"PEFT cannot load {folder} ({error}): it may be damaged. Train it again") from error
         return inner
 
-    def _wearing(self, name: str) -> AbstractContextManager[object]:
-        """While this is entered, the adapter `name` takes part, or none if it is ""."""
+    def _with_adapter(self, name: str) -> AbstractContextManager[object]:
+        """A context in which the adapter `name` is active, or none if it is ""."""
         if name:
             self._peft.set_adapter(self._loaded[name], inference_mode=True)
         return self._peft.disable_adapter() if self._peft is not None and not name else nullcontext()
@@ -136,5 +135,5 @@ class TransformersSession:
                 pad_token_id=self._tokenizer.eos_token_id,
             )
         answer = out[0, given:]
-        text, _ = cut(self._tokenizer.decode(answer, skip_special_tokens=True), prompt.stop)
+        text, _ = up_to_stop(self._tokenizer.decode(answer, skip_special_tokens=True), prompt.stop)
         return Completion(text, given, len(answer), time.perf_counter() - start)

@@ -8,34 +8,31 @@ import sys
 from pathlib import Path
 
 from sleepy.episodes.jsonl import VERDICTS, export_episodes, import_episodes
-from sleepy.episodes.store import open_episodes
+from sleepy.episodes.store import EpisodeStore, open_episodes
 from sleepy.errors import SleepyError
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run the command line; the exit code. What a user can mend becomes a message."""
+    """Run the command line; the exit code. What a user can fix becomes a message."""
     parser = argparse.ArgumentParser(prog="python -m sleepy.episodes", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("show", help="counts by family and verdict, and the last episodes")
-    command.add_argument("store", type=Path, help="the SQLite file, such as episodes.db")
-    command.add_argument("--last", type=int, default=10, metavar="N", help="how many of the last episodes (10)")
-    command = commands.add_parser("export", help="write every episode as a line of JSON")
-    command.add_argument("store", type=Path, help="the SQLite file, such as episodes.db")
-    command.add_argument("jsonl", type=Path, help="the file to write; replaced if it is there")
-    command = commands.add_parser("import", help="add the episodes of a JSONL file; those that are there already stay")
-    command.add_argument("jsonl", type=Path, help="the file to read")
-    command.add_argument("store", type=Path, help="the SQLite file; made if it is missing")
+    for name, does in (
+        ("show", "counts by family and verdict, and the last episodes"),
+        ("check", "read the whole file and say whether it is sound"),
+        ("export", "write every episode as a line of JSON"),
+        ("import", "add the episodes of a JSONL file to STORE; those that are there already stay"),
+    ):
+        command = commands.add_parser(name, help=does)
+        if name == "import":
+            command.add_argument("jsonl", type=Path, help="the file to read")
+        command.add_argument("store", type=Path, help="the SQLite file, such as episodes.db")
+        if name == "export":
+            command.add_argument("jsonl", type=Path, help="the file to write; replaced if it is there")
+        if name == "show":
+            command.add_argument("--last", type=int, default=10, metavar="N", help="how many of the last episodes (10)")
     asked = parser.parse_args(words)
     try:
-        if asked.command == "show":
-            print(summary(asked.store, max(0, asked.last)), flush=True)
-        elif asked.command == "export":
-            with open_episodes(asked.store, create=False) as store:
-                count = export_episodes(store, asked.jsonl)
-            print(f"{count} episodes written to {asked.jsonl}")
-        else:
-            new, count = import_episodes(asked.jsonl, asked.store)
-            print(f"{new} of {count} episodes were new to {asked.store}")
+        print(_done(asked), flush=True)
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (SleepyError, OSError) as error:
@@ -44,10 +41,23 @@ def main(words: list[str] | None = None) -> int:
     return 0
 
 
-def summary(path: Path, last: int) -> str:
-    """The store as `show` prints it: a row a family, then the last episodes, newest first."""
-    with open_episodes(path, create=False) as store:
-        counts, episodes = store.counts(), store.newest(last)
+def _done(asked: argparse.Namespace) -> str:
+    """Do what is asked, and say what was done."""
+    if asked.command == "import":
+        new, count = import_episodes(asked.jsonl, asked.store)
+        return f"{new} of {count} episodes were new to {asked.store}"
+    with open_episodes(asked.store, create=False) as store:
+        if asked.command == "show":
+            return summary(store, max(0, asked.last))
+        if asked.command == "export":
+            return f"{export_episodes(store, asked.jsonl)} episodes written to {asked.jsonl}"
+        store.check()
+        return f"{asked.store} is sound"
+
+
+def summary(store: EpisodeStore, last: int) -> str:
+    """The store as `show` prints it: one row per family, then the last episodes, newest first."""
+    counts, episodes = store.counts(), store.newest(last)
     rows: list[tuple[str, ...]] = [("family", *VERDICTS, "all")]
     for family, found in counts.items():
         rows.append((family, *(str(found.get(verdict, 0)) for verdict in VERDICTS), str(sum(found.values()))))

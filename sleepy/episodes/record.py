@@ -17,7 +17,9 @@ before it and of its own."""
 
 def recorder(store: EpisodeStore, run: str, model: str, adapters: Mapping[str, str]) -> Record:
     """What stores every attempt at once. `model` is the digest of the model that is asked, `adapters` name -> digest of
-    those a prompt may name; under "" the one in the model's own weights, if there is one."""
+    those a prompt may name; under "" the one in the model's own weights, if there is one. Any other name is a mixture
+    of them all (see routing=arrow): its digest is that of their digests, sorted."""
+    named = sorted(digest for name, digest in adapters.items() if name)
 
     def record(task: Task, number: int, prompt: Prompt, attempt: Attempt, before: Check, after: Check) -> None:
         store.write(
@@ -29,7 +31,7 @@ def recorder(store: EpisodeStore, run: str, model: str, adapters: Mapping[str, s
                 attempt=number,
                 prompt=digest_of(asdict(prompt)),
                 model=model,
-                adapter=adapters[prompt.adapter] if prompt.adapter else adapters.get("", ""),
+                adapter=adapters.get(prompt.adapter, digest_of(named) if prompt.adapter else ""),
                 before=signature_of(before),
                 after=signature_of(after),
                 diff=diff(task.broken, attempt.program),

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-from sleepy.artifacts import Attempt, Check, Completion, Prompt, Result, Scores, Served, Task, TaskSet, digest_of
+from sleepy.artifacts import Attempt, Check, Completion, Prompt, Result, Scores, Served, Task, TaskSet
 from sleepy.engines.engine import Engine
 from sleepy.episodes.record import Record
-from sleepy.progress import say
+from sleepy.evaluate.candidates import unrouted
 from sleepy.repair.strategy import Strategy, Try
 from sleepy.routing.route import Route
 from sleepy.rust.signature import signature_of
-from sleepy.sandbox.checker import Judge, by_load
-
-
-def unrouted(task: Task, broken: Check) -> str:
-    """The model as it is."""
-    return ""
-
-
-_VERSION = 3  # raise it when scores of the same inputs may change
+from sleepy.sandbox.checker import Judge
 
 
 @dataclass
@@ -47,20 +35,26 @@ class _Case:
         self.prompts += [replace(p, adapter=p.adapter or self.adapter) for p in asked]
         return bool(asked)
 
-    def answered(
-        self, number: int, completion: Completion, repair: Strategy, checker: Judge, record: Record | None
-    ) -> None:
+    def answered(self, number: int, completion: Completion, by: Examination) -> None:
         """Judge an answer. The strategy is told whether the program compiles, and nothing of the hidden tests."""
-        program = repair.program(completion.text)
-        check = checker.check(*self.task.repaired_job(program))
+        program = by.repair.program(completion.text)
+        check = by.judge.check(*self.task.repaired_job(program))
         seen = Check("passed", "compiles") if check.compiles else check
         self.tries[number] = Try(number, self.prompts[number], completion.text, program, seen)
-        tokens = (completion.prompt_tokens, completion.completion_tokens, completion.seconds)
-        found = (check.stage, check.codes, *tokens, signature_of(check), by_load(check))
-        attempt = Attempt(completion.text, program, *found)
+        attempt = Attempt(
+            text=completion.text,
+            program=program,
+            stage=check.stage,
+            codes=check.codes,
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=completion.completion_tokens,
+            seconds=completion.seconds,
+            signature=signature_of(check),
+            by_load=check.by_load,
+        )
         self.attempts[number] = attempt
-        if record is not None:
-            record(self.task, number, self.prompts[number], attempt, self.before, check)
+        if by.record is not None:
+            by.record(self.task, number, self.prompts[number], attempt, self.before, check)
         if len(self.tries) == len(self.prompts):
             self.before = check
 
@@ -76,78 +70,43 @@ class _Case:
         return [self.tries[n] for n in sorted(self.tries)]
 
 
-def evaluate(
-    served: Served,
-    tasks: TaskSet,
-    engine: Engine,
-    repair: Strategy,
-    checker: Judge,
-    done: Callable[[], object] = lambda: None,
-    route: Route = unrouted,
-    record: Record | None = None,
-) -> Scores:
-    """Scores of `served` on every task, each by the adapter that the strategy or else `route` names. `done` is called
-    after each task, `record` after each attempt, as soon as it is judged. EngineError and SandboxError go through: what
-    is broken is never scored."""
-    start = time.perf_counter()
-    repair = repair.serving([a.name for a in served.adapters])
-    broken = checker.check_all([t.broken_job for t in tasks])
-    cases = [_Case(t, b, route(t, b), b) for t, b in zip(tasks, broken, strict=True)]
-    for case in cases:
-        case.ask(repair)
-    with engine.open(served) as session:
-        while asked := [(c, n) for c in cases for n in range(len(c.prompts)) if n not in c.tries]:
+@dataclass(frozen=True)
+class Examination:
+    """How a model is asked and judged. `route` names the adapter that answers a task unless the strategy does; `record`
+    hears of each attempt as soon as it is judged."""
 
-            def answered(place: int, completion: Completion, asked: list[tuple[_Case, int]] = asked) -> None:
-                case, number = asked[place]
-                case.answered(number, completion, repair, checker, record)
-                if len(case.tries) == len(case.prompts) and not case.ask(repair):
-                    done()
+    engine: Engine
+    repair: Strategy
+    judge: Judge
+    route: Route = unrouted
+    record: Record | None = None
 
-            session.generate([c.prompts[n] for c, n in asked], answered)
-    results = tuple(case.result(repair) for case in cases)
-    name = str(engine.identity()["engine"])
-    return Scores(tasks.name, tasks.digest, served.name, name, results, time.perf_counter() - start)
+    def first_prompts(self, tasks: TaskSet) -> list[Prompt]:
+        """What every task is asked first, in the set's order: whatever changes a prompt changes these."""
+        return [prompt for case in self._cases(tasks) for prompt in case.prompts]
 
+    def run(self, served: Served, tasks: TaskSet, done: Callable[[], object] = lambda: None) -> Scores:
+        """Scores of `served` on every task; `done` is called after each. EngineError and SandboxError go through: what
+        is broken is never scored."""
+        start = time.perf_counter()
+        cases = self._cases(tasks)
+        with self.engine.open(served) as session:
+            while asked := [(c, n) for c in cases for n in range(len(c.prompts)) if n not in c.tries]:
 
-def cached(
-    folder: Path,
-    served: Served,
-    tasks: TaskSet,
-    engine: Engine,
-    repair: Strategy,
-    checker: Judge,
-    measure: Callable[[], Scores],
-) -> tuple[Scores, bool]:
-    """Scores from `folder` by everything that determines them, or from `measure()`; and whether they were there. Scores
-    that hang on the machine's load are not kept."""
-    key = digest_of([_VERSION, served.digest, tasks.digest, engine.identity(), repair.identity(), checker.identity])
-    path = folder / f"{key}.json"
-    if path.is_file():
-        return read_scores(path), True
-    scores = measure()
-    if loaded := [r.task for r in scores.results if any(attempt.by_load for attempt in r.attempts)]:
-        say(f"these scores are not kept for later runs: the machine's load may have failed {', '.join(loaded)}")
-    else:
-        write_scores(path, scores)
-    return scores, False
+                def answered(place: int, completion: Completion, asked: list[tuple[_Case, int]] = asked) -> None:
+                    case, number = asked[place]
+                    case.answered(number, completion, self)
+                    if len(case.tries) == len(case.prompts) and not case.ask(self.repair):
+                        done()
 
+                session.generate([c.prompts[n] for c, n in asked], answered)
+        results = tuple(case.result(self.repair) for case in cases)
+        name = str(self.engine.identity()["engine"])
+        return Scores(tasks.name, tasks.digest, served.name, name, results, time.perf_counter() - start)
 
-def write_scores(path: Path, scores: Scores) -> None:
-    """Scores as JSON; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    partial.write_text(json.dumps(asdict(scores), ensure_ascii=False, indent=1), encoding="utf-8")
-    partial.replace(path)
-
-
-def read_scores(path: Path) -> Scores:
-    """Scores from `write_scores`."""
-    record = json.loads(path.read_text(encoding="utf-8"))
-    results = tuple(_result(r) for r in record.pop("results"))
-    return Scores(results=results, **record)
-
-
-def _result(r: dict[str, Any]) -> Result:
-    attempts = tuple(Attempt(**{**a, "codes": tuple(a["codes"])}) for a in r["attempts"])
-    return Result(**{**r, "attempts": attempts, "within": tuple(r["within"])})
+    def _cases(self, tasks: TaskSet) -> list[_Case]:
+        broken = self.judge.check_all([t.broken_job for t in tasks])
+        cases = [_Case(t, b, self.route(t, b), b) for t, b in zip(tasks, broken, strict=True)]
+        for case in cases:
+            case.ask(self.repair)
+        return cases

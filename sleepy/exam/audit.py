@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from sleepy.artifacts import Check, Task
 from sleepy.errors import DataError
 from sleepy.exam.cheats import cheats
-from sleepy.rust.similarity import Fingerprint, fingerprint, nearest
+from sleepy.exam.contamination import LIMITS, Near, most_alike
+from sleepy.rust.similarity import fingerprint
 from sleepy.sandbox.batch import check_together
 from sleepy.sandbox.checker import Checker
-
-# Jaccard similarity of token 5-grams, as written and with names and literals anonymised, above which two programs count
-# as near-duplicates
-LIMITS = {"exact": 0.4, "shape": 0.6}
 
 
 @dataclass(frozen=True)
@@ -23,15 +21,6 @@ class Finding:
 
     task: str
     problem: str
-
-
-@dataclass(frozen=True)
-class Near:
-    """The task most alike in one of the two kinds ("exact", "shape"), and the Jaccard similarity ("" and 0: none)."""
-
-    task: str = ""
-    similarity: float = 0.0
-    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,8 +91,8 @@ def alike(
 ) -> tuple[list[tuple[Near, Near]], list[Finding]]:
     """For each task what is most like it among `tasks` and `koans`, and among `pairs`; and every near-duplicate."""
     prints, theirs, others = ([fingerprint(t.broken) for t in group] for group in (tasks, pairs, koans))
-    to_koans = _most_alike(prints, [*prints, *others], [*tasks, *koans], same=True)
-    to_pairs = _most_alike(prints, theirs, pairs)
+    to_koans = most_alike(prints, [*prints, *others], [t.id for t in (*tasks, *koans)], same=True)
+    to_pairs = most_alike(prints, theirs, [t.id for t in pairs])
     findings = [
         Finding(
             task.id,
@@ -112,23 +101,7 @@ def alike(
         )
         for task, koan, pair in zip(tasks, to_koans, to_pairs, strict=True)
         for near in (*koan, *pair)
-        if _excess(near) > 1
+        if near.excess > 1
     ]
-    worst = [(max(k, key=_excess), max(p, key=_excess)) for k, p in zip(to_koans, to_pairs, strict=True)]
-    return worst, findings
-
-
-def _excess(near: Near) -> float:
-    return near.similarity / LIMITS.get(near.kind, 1.0)
-
-
-def _most_alike(
-    of: Sequence[Fingerprint], among: Sequence[Fingerprint], tasks: Sequence[Task], same: bool = False
-) -> list[tuple[Near, Near]]:
-    """For each fingerprint what is most like it as written, and in shape. With `same`, `among` begins with `of`."""
-    found = []
-    for kind in LIMITS:
-        sets = [getattr(p, kind) for p in among]
-        near = nearest([getattr(p, kind) for p in of], sets, same)
-        found.append([Near(tasks[j].id, similarity, kind) if j >= 0 else Near() for j, similarity in near])
-    return list(zip(*found, strict=True))
+    worst = attrgetter("excess")
+    return [(max(k, key=worst), max(p, key=worst)) for k, p in zip(to_koans, to_pairs, strict=True)], findings

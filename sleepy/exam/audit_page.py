@@ -12,6 +12,7 @@ from sleepy.artifacts import TaskSet
 from sleepy.errors import DataError
 from sleepy.exam.audit import Audited, Finding, Near
 from sleepy.files import write_text
+from sleepy.tables import markdown_table
 
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:90em;padding:0 1em;color:#222}
 table.figures{border-collapse:collapse}table.figures td,table.figures th{border-bottom:1px solid #ddd;padding:.2em .7em;
@@ -27,9 +28,7 @@ def write_audit(folder: Path, tasks: TaskSet, rows: Sequence[Audited], findings:
     and its fix side by side. Raises DataError with every finding, after the page is written."""
     title = f"Audit of {tasks.name} (version {tasks.version or '-'}, digest {tasks.digest[:12]})"
     lines = list(_lines(rows, findings))
-    print(f"# {title}\n\n| {' | '.join(_HEAD)} |\n|{'---|' * len(_HEAD)}")
-    for line in lines:
-        print(f"| {' | '.join(line)} |")
+    print(f"# {title}\n\n{markdown_table(_HEAD, lines)}")
     page = folder / "audit.html"
     write_text(page, _page(title, lines, rows, findings))
     if findings:

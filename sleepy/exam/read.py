@@ -1,16 +1,14 @@
-"""Tasks from and to JSONL. A line that cannot be used is named: its number, what was found, what was expected."""
+"""Tasks from JSONL. A line that cannot be used is named: its number, what was found, what was expected."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 from sleepy.artifacts import Task
 from sleepy.errors import DataError
-from sleepy.files import whole
+from sleepy.files import read_jsonl
 
 EDITIONS = ("2018", "2021", "2024")
 _FIELDS = {f.name: f for f in fields(Task)}
@@ -26,12 +24,9 @@ def read_tasks(path: Path, *, needs_tests: bool = True) -> tuple[Task, ...]:
     found: list[Task] = []
     problems: list[str] = []
     first: dict[str, int] = {}
-    for number, line in json_lines(path):
+    for number, record in read_jsonl(path):
         try:
-            task = _task(json.loads(line), needs_tests)
-        except json.JSONDecodeError as error:
-            problems.append(f"{path}:{number}: not JSON: {error.msg} at column {error.colno}")
-            continue
+            task = _task(record, needs_tests)
         except ValueError as error:
             problems.append(f"{path}:{number}: {error}")
             continue
@@ -46,21 +41,7 @@ def read_tasks(path: Path, *, needs_tests: bool = True) -> tuple[Task, ...]:
     return tuple(found)
 
 
-def json_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a JSONL file that are not blank, with their numbers. Raises DataError if it cannot be read.
-
-    Only a line feed ends a line: JSON leaves U+0085, U+2028 and U+2029, which `splitlines` splits at, as they are.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 JSONL ({error})") from error
-    return ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
-
-
-def _task(record: Any, needs_tests: bool) -> Task:
-    if not isinstance(record, dict):
-        raise ValueError(f"found {type(record).__name__}, expected an object with {', '.join(_REQUIRED)}")
+def _task(record: dict[str, Any], needs_tests: bool) -> Task:
     missing = [name for name in _REQUIRED if name not in record]
     unknown = [name for name in record if name not in _FIELDS]
     if missing or unknown:
@@ -87,11 +68,3 @@ def _task(record: Any, needs_tests: bool) -> Task:
             }.get(name, "a text")
             raise ValueError(f"{name}: found {value!r}, expected {wanted}")
     return Task(**{**record, "tests": tuple(record["tests"])})
-
-
-def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    """Write dataclasses or dicts, one JSON object a line; the file appears whole or not at all."""
-    with whole(path) as partial, partial.open("w", encoding="utf-8") as stream:
-        for row in rows:
-            record = row if isinstance(row, dict) else asdict(row)
-            stream.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sleepy.artifacts import Comparison, Scores, Verdict
+from sleepy.artifacts import Comparison, Scores
 from sleepy.evaluate.stats import changes_by_family, holm, mcnemar_exact, p_text
-from sleepy.gate.rule import changes, verdict
+from sleepy.gate.gate import Gate, changes
 from sleepy.options import ranged
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoLoss:
+class NoLoss(Gate):
     """Promote when the pass rate is not below the baseline's and no family lost significantly.
 
     A pass rate that is not below the baseline's rules out a significant loss over all tasks, but a gain in one family
@@ -20,21 +20,18 @@ class NoLoss:
     no fix in one of five families, up to 9 in one of seven. Smaller losses only count in the total.
 
     alpha: level of significance of the families' tests together, above 0 and below 1.
+    The other fields are those of Gate.
     """
 
     alpha: float = ranged(0.05, above=0.0, below=1.0)
 
-    def decide(self, comparison: Comparison, before: Scores, after: Scores) -> Verdict:
-        """The verdict on the model that `after` is about; `comparison` is `compare(before, after)`."""
-        lost = self._lost(comparison, before)
-        not_below = after.pass_rate >= before.pass_rate
-        if not not_below:
-            why = "below the baseline"
-        elif lost:
-            why = "not below the baseline, but significant loss in " + ", ".join(lost)
-        else:
-            why = "not below the baseline, no significant loss in any family"
-        return verdict("no_loss", not_below and not lost, why, comparison, before, after)
+    def decide(self, comparison: Comparison, before: Scores, after: Scores) -> tuple[bool, str]:
+        """See Gate.decide."""
+        if after.pass_rate < before.pass_rate:
+            return False, "below the baseline"
+        if lost := self._lost(comparison, before):
+            return False, "not below the baseline, but significant loss in " + ", ".join(lost)
+        return True, "not below the baseline, no significant loss in any family"
 
     def _lost(self, comparison: Comparison, before: Scores) -> list[str]:
         families = changes_by_family(comparison, before)

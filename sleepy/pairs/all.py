@@ -24,6 +24,6 @@ class All:
         """The baseline is not asked."""
         return 0
 
-    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int, earlier: Sequence[Task] = ()) -> Mix:
+    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int | str, earlier: Sequence[Task] = ()) -> Mix:
         """See Data.compose."""
         return draw({"all": pairs.tasks}, {"all": 1.0}, self.examples or len(pairs), seed)

@@ -19,7 +19,7 @@ def load_pairs(folder: Path = FOLDER) -> TaskSet:
     return TaskSet("pairs", "1", tuple(t for path in files for t in read_tasks(path, needs_tests=False)))
 
 
-def sample(pairs: TaskSet, size: int, seed: int) -> TaskSet:
+def sample(pairs: TaskSet, size: int, seed: int | str) -> TaskSet:
     """`size` pairs spread evenly over the patterns, the same for the same seed; all when there are no more. Where there
     are more patterns than `size`, the seed draws which."""
     groups: dict[str, list[Task]] = defaultdict(list)

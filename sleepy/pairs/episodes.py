@@ -48,7 +48,7 @@ class Episodes:
             else ["replay, success, hard: all are 0, expected a weight"]
         )
 
-    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int, earlier: Sequence[Task] = ()) -> Mix:
+    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int | str, earlier: Sequence[Task] = ()) -> Mix:
         """See Data.compose. Raises NothingToLearn when no pair was ever attempted."""
         passed = self._outcomes()
         pools = {

@@ -19,7 +19,7 @@ class Failures:
 
     probe: int = ranged(24, at_least=1)
 
-    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int, earlier: Sequence[Task] = ()) -> Mix:
+    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int | str, earlier: Sequence[Task] = ()) -> Mix:
         """See Data.compose."""
         failed = outcomes(pairs, probed)[1] if probed else []
         return draw({"hard": failed}, {"hard": 1.0}, len(failed), seed)

@@ -18,7 +18,7 @@ class Data(Protocol):
         """How many pairs the baseline is asked to learn which it fails; 0 when the mix does not depend on it."""
         ...
 
-    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int, earlier: Sequence[Task] = ()) -> Mix:
+    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int | str, earlier: Sequence[Task] = ()) -> Mix:
         """The mix, the same for the same arguments. `earlier`: the pairs of a stream's tasks before this one."""
         ...
 
@@ -33,7 +33,7 @@ def draw(
     pools: Mapping[str, Sequence[Task]],
     weights: Mapping[str, float],
     total: int,
-    seed: int,
+    seed: int | str,
     fixed: Mapping[str, int] | None = None,
 ) -> Mix:
     """`total` examples, shared among the parts by weight (largest remainder; a part without any pair leaves its share

@@ -38,7 +38,7 @@ class Mixed:
             else ["replay, success, hard: all are 0, expected a weight"]
         )
 
-    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int, earlier: Sequence[Task] = ()) -> Mix:
+    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int | str, earlier: Sequence[Task] = ()) -> Mix:
         """See Data.compose."""
         passed, failed = outcomes(pairs, probed) if probed else ([], [])
         pools = {"replay": earlier or pairs.tasks, "success": passed, "hard": failed}

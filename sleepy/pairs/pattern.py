@@ -32,7 +32,7 @@ class Pattern:
         """What the fields' own bounds cannot say."""
         return [] if self.patterns else ["patterns: found none, expected names such as data.patterns=[use_after_move]"]
 
-    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int, earlier: Sequence[Task] = ()) -> Mix:
+    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int | str, earlier: Sequence[Task] = ()) -> Mix:
         """See Data.compose. Raises DataError for a pattern without pairs."""
         known = sorted({t.pattern for t in pairs})
         for name in self.patterns:

@@ -25,7 +25,7 @@ class Replay:
         """The baseline is not asked."""
         return 0
 
-    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int, earlier: Sequence[Task] = ()) -> Mix:
+    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int | str, earlier: Sequence[Task] = ()) -> Mix:
         """See Data.compose."""
         pools: dict[str, list[Task]] = defaultdict(list)
         for task in earlier or pairs:

@@ -23,7 +23,7 @@ class Targeted:
     failing: float = ranged(0.5, above=0, at_most=1)
     examples: int = ranged(0, at_least=0)
 
-    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int, earlier: Sequence[Task] = ()) -> Mix:
+    def compose(self, pairs: TaskSet, probed: Scores | None, seed: int | str, earlier: Sequence[Task] = ()) -> Mix:
         """See Data.compose."""
         passed, failed = outcomes(pairs, probed) if probed else ([], [])
         lost = [t.pattern for t in failed]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from sleepy.artifacts import Result, Scores
 from sleepy.evaluate.stats import wilson
+from sleepy.tables import markdown_table
 
 
-def table(scores: Scores) -> str:
-    """Passed of all and Wilson 95 % intervals in percent, as a Markdown table with a row for all tasks."""
+def scores_table(scores: Scores) -> str:
+    """Passed of all and Wilson 95 % intervals in percent, as a Markdown table with a row for all koans."""
     levels = sorted({r.level for r in scores.results})
-    head = ["family", *(f"level {level}" for level in levels), "all levels"]
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    rows = []
     for family in [*scores.by_family(), ""]:
         own = [r for r in scores.results if not family or r.family == family]
-        cells = [_rate([r for r in own if r.level == level]) for level in levels] + [_rate(own)]
-        lines.append(f"| {family or 'all'} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        cells = [_rate([r for r in own if r.level == level]) for level in levels]
+        rows.append([family or "all", *cells, _rate(own)])
+    return markdown_table(["family", *(f"level {level}" for level in levels), "all levels"], rows)
 
 
 def _rate(results: list[Result]) -> str:

@@ -1,27 +1,35 @@
-"""What a report is made from, what it leaves behind, and the figures that terminal and page share."""
+"""What a report is made from, what it writes, and the figures and sentences that terminal and page share."""
 
 from __future__ import annotations
 
 import math
 import shlex
-import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from sleepy.artifacts import Adapter, Comparison, Course, GgufFile, Mix, Scores, TaskSet, Verdict
-from sleepy.evaluate.stats import changes_by_family
-from sleepy.study.learned import History
+from sleepy.artifacts import Adapter, Comparison, Course, GgufFile, Mix, Scores, TaskSet
+from sleepy.evaluate.candidates import Candidate
+from sleepy.evaluate.metrics import summary
+from sleepy.evaluate.stats import changes_by_family, compare, p_text
+from sleepy.gate.gate import Verdict
+from sleepy.study.step import History
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
     """A finished run.
 
-    `name` is the run's name in MLflow, `overrides` what the user set on the command line, `revision` the code's commit
-    ("" outside of a git checkout) and `dirty` whether the tree differed from it. `mix` and `adapter` are None where
-    nothing was trained, `gguf` where nothing was exported. `seconds` gives each stage's wall time in the order they
-    ran. `proof` says how the export was proven, `ui_line` is the command that opens the MLflow UI. `course` is None
-    where there was no stream of tasks, `history` where there were no cycles.
+    name: the run's name in MLflow. overrides: what the user set on the command line.
+    comparison: of `before` (the untouched model) and `after` (what the run made of it).
+    seconds: each stage's wall time, in the order in which the stages ran.
+    ui_line: the command that opens the MLflow UI.
+    revision: the code's commit, "" outside of a git checkout. dirty: whether the code differed from it.
+    mixes: (step, what it was trained on); the step is "" where there is only one. Empty if nothing was trained.
+    adapter: None where there is not one trained adapter.
+    gguf, proof: the exported file, and how it was checked; None and "" if nothing was exported.
+    delivered: the exported file's own scores on the same koans.
+    cached: which of "baseline", "trained" and "delivered" come from the cache and not from this run.
+    course: None where there was no stream of tasks. history: None where there were no cycles.
     """
 
     name: str
@@ -32,16 +40,18 @@ class RunSummary:
     before: Scores
     after: Scores
     comparison: Comparison
-    verdict: Verdict
-    mix: Mix | None
-    adapter: Adapter | None
-    gguf: GgufFile | None
-    proof: str
+    verdict: Verdict[Candidate]
     seconds: dict[str, float]
     run_id: str
     ui_line: str
     revision: str
     dirty: bool
+    mixes: tuple[tuple[str, Mix], ...] = ()
+    adapter: Adapter | None = None
+    gguf: GgufFile | None = None
+    proof: str = ""
+    delivered: Scores | None = None
+    cached: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
     course: Course | None = None
     history: History | None = None
@@ -50,6 +60,12 @@ class RunSummary:
     def command(self) -> str:
         """The line that repeats the run, quoted for a shell."""
         return shlex.join(["python", "run.py", *self.overrides])
+
+    @property
+    def evaluations(self) -> dict[str, Scores]:
+        """The columns of a report: name -> scores."""
+        found = {"baseline": self.before, "trained": self.after}
+        return found | ({"delivered": self.delivered} if self.delivered else {})
 
 
 @dataclass(frozen=True)
@@ -62,56 +78,97 @@ class ReportFiles:
 
 @dataclass(frozen=True)
 class Row:
-    """A family's counts, or those of all tasks: passed of `total` before and after, fixes and regressions."""
+    """A family's counts, or those of all koans: of `total`, how many each evaluation passed; fixes and regressions of
+    the trained model against the baseline."""
 
     name: str
     total: int
-    before: int
-    after: int
+    passed: tuple[int, ...]
     fixes: int
     regressions: int
 
 
 def rows(run: RunSummary) -> list[Row]:
-    """All tasks first, then family by family in the set's order."""
-    after, changed = run.after.by_family(), changes_by_family(run.comparison, run.before)
+    """All koans first, then family by family in the set's order."""
+    columns = [scores.by_family() for scores in run.evaluations.values()]
+    changed = changes_by_family(run.comparison, run.before)
     families = [
-        Row(name, total, passed, after[name][0], *changed[name])
-        for name, (passed, total) in run.before.by_family().items()
+        Row(name, total, tuple(column[name][0] for column in columns), *changed[name])
+        for name, (_, total) in columns[0].items()
     ]
-    return [
-        Row(
-            "all",
-            *(
-                sum(getattr(row, column) for row in families)
-                for column in ("total", "before", "after", "fixes", "regressions")
-            ),
-        ),
-        *families,
-    ]
+    passed = tuple(_passed(scores) for scores in run.evaluations.values())
+    c = run.comparison
+    return [Row("all", len(run.before.results), passed, len(c.fixes), len(c.regressions)), *families]
 
 
-def median_steps(scores: Scores) -> float | None:
-    """Median number of attempts up to the pass, over the tasks that passed; None where none did."""
-    steps = [r.steps for r in scores.results if r.passed]
-    return statistics.median(steps) if steps else None
+def effort(run: RunSummary) -> list[list[str]]:
+    """What the evaluations took: a row for each measure, with its name first, then a column for each evaluation."""
+    columns = [["median steps to a pass", "prompt tokens", "answer tokens", "seconds"]]
+    for name, scores in run.evaluations.items():
+        found = summary(scores)
+        steps = f"{found['median_steps']:g}" if "median_steps" in found else "none passed"
+        seconds = f"{scores.seconds:.1f}{' (cached)' if name in run.cached else ''}"
+        columns.append([steps, f"{found['prompt_tokens']:.0f}", f"{found['answer_tokens']:.0f}", seconds])
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
-def tokens(scores: Scores) -> tuple[int, int]:
-    """Tokens of all prompts and of all answers."""
-    attempts = [a for r in scores.results for a in r.attempts]
-    return sum(a.prompt_tokens for a in attempts), sum(a.completion_tokens for a in attempts)
+def headline(run: RunSummary) -> str:
+    """What came of the run, in one line for a person: the change and what the gate made of it."""
+    c, total = run.comparison, len(run.before.results)
+    before, after = _passed(run.before), _passed(run.after)
+    if not c.fixes and not c.regressions:
+        if math.isinf(c.detectable):
+            unseen = f"{_koans(total)} {'is' if total == 1 else 'are'} too few to show any difference"
+        else:
+            unseen = f"with {_koans(total)} a true difference below {100 * c.detectable:.0f} points could go unnoticed"
+        found = f"No change found: {before} of {total} before and after ({unseen})."
+    else:
+        chance = ", which may be chance" if c.p_value >= 0.05 else ""
+        found = (
+            f"{before} of {total} before, {after} after: +{len(c.fixes)} -{len(c.regressions)}, "
+            f"{p_text(c.p_value)}{chance}."
+        )
+    subject = "Adapter" if run.adapter else "Result"
+    if run.verdict.promoted and after > before:
+        return f"{found} {subject} promoted."
+    return f"{found} {subject} {'accepted' if run.verdict.promoted else 'refused'} by the gate."
 
 
-def effort(run: RunSummary) -> list[tuple[str, str, str]]:
-    """(what, baseline, trained) rows on what the evaluations took."""
+def outcome_style(run: RunSummary) -> str:
+    """Rich's style for the headline: green for a gain that was promoted, red for a loss that was refused."""
+    gain = _passed(run.after) - _passed(run.before)
+    if gain > 0 and run.verdict.promoted:
+        return "bold green"
+    return "bold red" if gain < 0 and not run.verdict.promoted else "bold"
 
-    def column(scores: Scores) -> list[str]:
-        steps = median_steps(scores)
-        return ["none passed" if steps is None else f"{steps:g}", *map(str, tokens(scores)), f"{scores.seconds:.1f}"]
 
-    names = ["median steps to a pass", "prompt tokens", "answer tokens", "seconds"]
-    return list(zip(names, column(run.before), column(run.after), strict=True))
+def gate_reason(run: RunSummary) -> str:
+    """The gate's reason, without the outcome that the headline has told."""
+    return run.verdict.reason.removeprefix("promoted: ").removeprefix("refused: ")
+
+
+def delivery(run: RunSummary) -> str:
+    """The exported file against the trained model, koan by koan; "" if it was not measured."""
+    if run.delivered is None:
+        return ""
+    c = compare(run.after, run.delivered)
+    return f"delivered against trained: +{len(c.fixes)} -{len(c.regressions)}, {p_text(c.p_value)}"
+
+
+def limits(run: RunSummary) -> str:
+    """What the koans can and cannot tell about this run, in words."""
+    c, total = run.comparison, len(run.before.results)
+    changed = len(c.fixes) + len(c.regressions)
+    if math.isinf(c.detectable):
+        return f"{_koans(total)} cannot show a difference: even if every answer improved, p would not be below 0.05."
+    text = (
+        f"With {_koans(total)}, {changed} of which changed, a true difference must be at least "
+        f"{100 * c.detectable:.1f} points to be noticed (p < 0.05) in 80 % of experiments."
+    )
+    if c.p_value < 0.05:
+        return f"{text} The difference found here is larger than chance would explain."
+    due = "This difference may be due to chance; smaller" if changed else "Smaller"
+    return f"{text} {due} real differences could go undetected with this many koans."
 
 
 def duration(seconds: float) -> str:
@@ -122,19 +179,9 @@ def duration(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def limits(run: RunSummary) -> str:
-    """What the task set can and cannot tell about this run, in words."""
-    c, n = run.comparison, len(run.before.results)
-    changed = len(c.fixes) + len(c.regressions)
-    if math.isinf(c.detectable):
-        return f"{n} tasks can show nothing: even if all of them changed for the better, p would not be below 0.05."
-    text = (
-        f"With {n} tasks, of which {changed} changed, a true difference must be about "
-        f"{100 * c.detectable:.1f} points to be noticed (p < 0.05) in 80 % of all experiments."
-    )
-    if c.p_value < 0.05:
-        return f"{text} The difference found here is larger than chance explains."
-    return (
-        f"{text} What was found here chance may explain, and true differences smaller than that can go unnoticed "
-        "on this set."
-    )
+def _passed(scores: Scores) -> int:
+    return sum(r.passed for r in scores.results)
+
+
+def _koans(count: int) -> str:
+    return f"{count} koan{'' if count == 1 else 's'}"

@@ -1,103 +1,86 @@
-"""The report as a table in the terminal: plain ASCII within 80 columns, coloured only where the terminal is one."""
+"""The report in the terminal: plain ASCII within 80 columns, coloured only if the terminal has colours."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from sleepy.evaluate.stats import p_text, wilson
-from sleepy.report.cycles_page import HEAD, lines
-from sleepy.report.stream_page import Measure, measures
-from sleepy.report.summary import ReportFiles, Row, RunSummary, duration, effort, limits, rows
+from sleepy.report.cycles import HEAD, lines
+from sleepy.report.stream import Measure, measures
+from sleepy.report.summary import (
+    ReportFiles,
+    RunSummary,
+    delivery,
+    duration,
+    effort,
+    gate_reason,
+    headline,
+    limits,
+    outcome_style,
+    rows,
+)
+from sleepy.tables import terminal_table
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 
 def show(run: RunSummary, files: ReportFiles, console: Console) -> None:
-    """Print the run's figures, the gate's verdict, and where everything is."""
+    """Print what came of the run, its figures, and where everything is."""
     from rich.text import Text
 
-    def line(text: str, style: str = "") -> None:
+    def line(text: str = "", style: str = "") -> None:
         console.print(Text(text, style))
 
-    c = run.comparison
-    line("")
-    line(run.name, "bold")
-    line(f"{run.model}, {run.algorithm}, {len(run.before.results)} tasks of {run.tasks.name} {run.tasks.version}")
-    line("")
-    console.print(_rates(rows(run)))
-    line("passed of all tasks, with Wilson 95 % intervals; + fixes, - regressions", "dim")
-    line("")
-    console.print(_effort(run))
-    line("")
+    c, names = run.comparison, list(run.evaluations)
+    line(headline(run), outcome_style(run))
+    line(f"gate {run.verdict.rule}: {gate_reason(run)}")
+    line()
+    line(run.name)
     line(
-        f"difference {100 * c.difference:+.1f} points, 95 % bootstrap interval {100 * c.interval[0]:+.1f} to "
-        f"{100 * c.interval[1]:+.1f}"
+        f"{run.model}, {run.algorithm}, {len(run.before.results)} koans of {run.tasks.name} {run.tasks.version}", "dim"
     )
+    line()
+    # A third column leaves no room for its interval, which the page has.
+    rates = [
+        [r.name, *(_rate(k, r.total, i < 2) for i, k in enumerate(r.passed)), str(r.fixes), str(r.regressions)]
+        for r in rows(run)
+    ]
+    console.print(terminal_table(["", *names, "+", "-"], rates))
+    line("with Wilson 95 % intervals; + fixes and - regressions of the trained model", "dim")
+    line()
+    console.print(terminal_table(["", *names], effort(run)))
+    line()
+    low, high = (100 * bound for bound in c.interval)
+    line(f"difference {100 * c.difference:+.1f} points, 95 % bootstrap interval {low:+.1f} to {high:+.1f}")
     line(f"exact McNemar {p_text(c.p_value)} (fixes {len(c.fixes)}, regressions {len(c.regressions)})")
     line(limits(run))
+    if run.delivered:
+        line(delivery(run))
     if run.course:
         acc, bwt, fwt, forgetting = map(_measure, measures(run.course))
-        line(f"stream of {len(run.course.steps)}: {acc}, {bwt}")
-        line(f"{fwt}, {forgetting} points; 95 % in ()")
+        line(f"stream of {len(run.course.steps)} tasks, accuracy in %, the rest in points, with 95 % intervals:")
+        line(f"{acc}, {bwt}")
+        line(f"{fwt}, {forgetting}")
     if run.history:
-        table = _table(HEAD[0], *HEAD[1:])
-        for row in lines(run.history):
-            table.add_row(*row)
-        console.print(table)
-        line("")
-    line(
-        "stages: "
-        + ", ".join(f"{stage} {duration(s)}" for stage, s in run.seconds.items())
-        + f"; in all {duration(sum(run.seconds.values()))}"
-    )
+        line()
+        console.print(terminal_table(HEAD, lines(run.history)))
+    line()
+    stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in run.seconds.items())
+    line(f"stages: {stages}; total {duration(sum(run.seconds.values()))}")
     for warning in run.warnings:
         line(f"warning: {warning}", "yellow")
-    line("")
-    line(f"{run.verdict.reason} [gate {run.verdict.rule}]", "bold green" if run.verdict.promoted else "bold red")
-    line("")
-    places = [("report", str(files.page))]
-    if run.adapter:
-        places.append(("adapter", str(run.adapter.folder)))
-    if run.gguf:
-        places.append(("gguf", str(run.gguf.path)))
-    for name, place in [*places, ("MLflow", run.ui_line)]:
-        # Never wrapped, so that it can be copied.
-        console.print(Text(f"{name:8} {place}"), soft_wrap=True)
+    line()
+    places = {"report": files.page, "adapter": run.adapter and run.adapter.folder, "gguf": run.gguf and run.gguf.path}
+    for name, place in (places | {"MLflow": run.ui_line}).items():
+        if place:  # never wrapped, so that it can be copied
+            console.print(Text(f"{name:8} {place}"), soft_wrap=True)
 
 
-def _rates(table_rows: list[Row]) -> Table:
-    table = _table("", "baseline", "trained", "+", "-")
-    for row in table_rows:
-        table.add_row(
-            row.name, _rate(row.before, row.total), _rate(row.after, row.total), str(row.fixes), str(row.regressions)
-        )
-    return table
-
-
-def _rate(passed: int, total: int) -> str:
+def _rate(passed: int, total: int, interval: bool) -> str:
     low, high = (f"{100 * bound:.0f}" for bound in wilson(passed, total))
-    return f"{passed}/{total} {100 * passed / total:3.0f}% {low:>2}-{high:<3}"
+    return f"{passed}/{total} {100 * passed / total:3.0f}%{f' {low:>2}-{high:<3}' if interval else ''}"
 
 
 def _measure(m: Measure) -> str:
-    return f"{m.name} {m.value}{' %' if m.unit == '%' else ''} ({m.low} to {m.high})"
-
-
-def _effort(run: RunSummary) -> Table:
-    table = _table("", "baseline", "trained")
-    for row in effort(run):
-        table.add_row(*row)
-    return table
-
-
-def _table(first: str, *numbers: str) -> Table:
-    """A table without lines: a column of words, then columns of numbers."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(first, overflow="fold")
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+    return f"{m.name} {m.value} ({m.low} to {m.high})"

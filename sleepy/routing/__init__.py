@@ -1,1 +1,1 @@
-"""Which adapter answers which koan, chosen from the compiler's error before anything is generated."""
+"""Which adapter answers which koan, chosen by the compiler's error before anything is generated."""

@@ -1,52 +1,41 @@
-"""By the compiler's error code, and where patterns share a code by the rest of its message."""
+"""Routing by the compiler's error code, and by the rest of its message if patterns share a code."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sleepy.artifacts import Check, Task, TaskSet
 from sleepy.routing.route import Route, Routing, require_pairs
-from sleepy.rust.messages import full_message, spoken
-
-_QUOTED = re.compile(r"`[^`]*`")
-_NAME = re.compile(r"[^\W\d][\w:]*")
-_NUMBER = re.compile(r"\d+")
-
-
-def _lines(message: str) -> frozenset[str]:
-    """What the compiler says, with the names that it quotes and all numbers replaced: `Vec<u8>` is `_<_>`."""
-    return frozenset(_NUMBER.sub("0", _QUOTED.sub(lambda q: _NAME.sub("_", q[0]), line)) for line in spoken(message))
+from sleepy.rust.messages import full_message, spoken_lines
 
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorCode(Routing):
-    """The pattern whose training pairs have the first error code that any has. Where several patterns share the code,
-    the one that has more than half of the pairs whose messages share the most lines with the koan's. Else the base."""
+    """Looks up the koan's error codes in the training pairs; the first known code decides.
+
+    If several patterns share the code, the pairs that have the most message lines in common with the koan vote, and a
+    pattern needs more than half of their votes. Otherwise the base model answers.
+    """
 
     def open(self, pairs: TaskSet, names: Sequence[str]) -> Route:
         """See Routing.open."""
-        require_pairs(pairs, names, "error_code")
+        require_pairs(pairs, names, self.name)
         seen: dict[str, list[tuple[str, frozenset[str]]]] = defaultdict(list)
         for pair in pairs:
-            seen[pair.code].append((pair.pattern, _lines(pair.message)))
+            seen[pair.code].append((pair.pattern, spoken_lines(pair.message)))
 
         def route(task: Task, broken: Check) -> str:
             known = next((seen[code] for code in broken.codes if code in seen), [])
-            pattern = _decide(known, _lines(full_message(broken.diagnostics)))
+            pattern = _decide(known, spoken_lines(full_message(broken.diagnostics)))
             return pattern if pattern in names else ""
 
         return route
 
-    def identity(self) -> dict[str, object]:
-        """See Routing.identity."""
-        return {"routing": "error_code"}
-
 
 def _decide(known: Sequence[tuple[str, frozenset[str]]], lines: frozenset[str]) -> str:
-    """The pattern among (pattern, lines) of pairs with one code; "" when there is none or they do not agree."""
+    """The pattern of the (pattern, lines) that fit best; "" if there are none, or if they do not agree."""
     if len(patterns := {pattern for pattern, _ in known}) < 2:
         return next(iter(patterns), "")
     shared = [(len(lines & own), pattern) for pattern, own in known]

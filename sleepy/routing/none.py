@@ -1,4 +1,4 @@
-"""No adapter is chosen: one adapter is merged into the weights, or several into one."""
+"""No routing: there is one adapter, or several are merged into one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,10 @@ from sleepy.routing.route import Route, Routing
 
 @dataclass(frozen=True, kw_only=True)
 class NoRouting(Routing):
-    """The merged model answers everything."""
+    """One model answers everything."""
 
     routes: ClassVar[bool] = False
 
     def open(self, pairs: TaskSet, names: Sequence[str]) -> Route:
-        """See Routing.open: always the model as it is."""
+        """See Routing.open: no adapter is named."""
         return lambda task, broken: ""
-
-    def identity(self) -> dict[str, object]:
-        """See Routing.identity."""
-        return {"routing": "none"}

@@ -1,4 +1,4 @@
-"""The koan's own pattern: what no router can know, and the upper bound of what routing is worth."""
+"""Routing by the koan's own pattern, which no real router knows: the upper bound of routing."""
 
 from __future__ import annotations
 
@@ -11,12 +11,8 @@ from sleepy.routing.route import Route, Routing
 
 @dataclass(frozen=True, kw_only=True)
 class Oracle(Routing):
-    """The adapter of the koan's pattern, the base model where there is none."""
+    """Chooses the adapter of the koan's pattern, or the base model if there is none."""
 
     def open(self, pairs: TaskSet, names: Sequence[str]) -> Route:
         """See Routing.open."""
         return lambda task, broken: task.pattern if task.pattern in names else ""
-
-    def identity(self) -> dict[str, object]:
-        """See Routing.identity."""
-        return {"routing": "oracle"}

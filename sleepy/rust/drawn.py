@@ -9,17 +9,10 @@ from sleepy.artifacts import Diagnostic, Task
 
 # What rustc draws: an error, a help or note, a line of the program, what was added to it, marks and perhaps a label.
 _ERROR = re.compile(r"error(?:\[(\w+)\])?: (.*)")
-
-
 _ASIDE = re.compile(r"(?: *= )?(help|note): (.*)")
-
-
 _SOURCE = re.compile(r" *(\d+) ([|+~-]) ?(.*)")
-
-
 _ADDED = re.compile(r" *\| [ +~]*[+~]")
-
-
+_WORD = re.compile(r"[A-Za-z_]+|[&*?'<>]")
 _UNDER = re.compile(r" *\|([ |^_-]*)(.*)")
 
 
@@ -30,7 +23,7 @@ def drawn_errors(pair: Task) -> list[Diagnostic]:
     labels: list[tuple[bool, int, str]] = []
     helps: list[str] = []
     section, place, lint = "", 0, "" if pair.code.startswith("E0") else pair.code
-    lines = pair.message.splitlines()
+    lines = pair.message.split("\n")
     for line, below in zip([*lines, "error: "], [*lines[1:], "", ""], strict=True):  # the added line ends the last one
         if match := _ERROR.match(line):
             if found:
@@ -50,6 +43,7 @@ def drawn_errors(pair: Task) -> list[Diagnostic]:
     return found[:-1]
 
 
-def undrawn(rendered: str) -> str:
-    """What rustc says, without the program's lines that it draws."""
-    return "\n".join(line for line in rendered.splitlines() if not _SOURCE.match(line))
+def undrawn_words(rendered: str) -> frozenset[str]:
+    """The words and signs of what rustc says, places and marks included, without the program's lines that it draws."""
+    said = (line for line in rendered.split("\n") if not _SOURCE.match(line))
+    return frozenset(word for line in said for word in _WORD.findall(line))

@@ -1,4 +1,4 @@
-"""What the compiler said, as text: shortened, in full, and without the program that it draws."""
+"""What the compiler said, as text: shortened, in full, as its own words without the program that it draws."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _SPOKEN = re.compile(
     r"|\s*(?:= )?(?:help|note|warning): (?P<advice>.+)"
     r"|\s*\|[\s|_^~+-]*(?P<label>[^\s|_^~+-].*)"
 )
-
+_QUOTED = re.compile(r"`[^`]*`")
+_NAME = re.compile(r"[^\W\d][\w:]*")
+_NUMBER = re.compile(r"\d+")
+_WORD = re.compile(r"[^\W\d]\w*|[?!&]")
 
 LINES_SHOWN = 6  # a short message names at most so many places and errors
 
@@ -20,7 +23,7 @@ LINES_SHOWN = 6  # a short message names at most so many places and errors
 def short_message(diagnostics: Sequence[Diagnostic], program: str) -> str:
     """rustc's errors with code, places and first help, without the source drawn again around every label: a third of
     the tokens of the rendered text."""
-    lines = program.splitlines()
+    lines = program.split("\n")  # as rustc counts them, to which U+2028 or a form feed ends no line
     shown = []
     distinct = list({(d.code, d.message): d for d in reversed(diagnostics)}.values())[::-1]  # rustc repeats some
     for d in distinct[:LINES_SHOWN]:
@@ -42,5 +45,16 @@ def full_message(diagnostics: Sequence[Diagnostic]) -> str:
 def spoken(message: str) -> list[str]:
     """The compiler's own words in its rendered errors: errors, labels, helps and notes, a line each. The program's
     lines and places are left out."""
-    found = [_SPOKEN.match(line) for line in message.splitlines()]
+    found = [_SPOKEN.match(line) for line in message.split("\n")]
     return [m[m.lastgroup or 0].strip() for m in found if m]
+
+
+def spoken_lines(message: str) -> frozenset[str]:
+    """The lines of `spoken`, with the names that rustc quotes and all numbers replaced: `Vec<u8>` is `_<_>`."""
+    return frozenset(_NUMBER.sub("0", _QUOTED.sub(lambda q: _NAME.sub("_", q[0]), line)) for line in spoken(message))
+
+
+def spoken_words(message: str) -> frozenset[str]:
+    """The words of `spoken`, in lower case. Names stay: `Option` says much, and a program's own names, which no other
+    program has, take from every similarity alike."""
+    return frozenset(word.lower() for line in spoken(message) for word in _WORD.findall(line))

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sleepy.rust.tokens import anonymous, tokens
 
 N = 5
+T = TypeVar("T")
 
 
 def _grams(words: Sequence[str]) -> frozenset[tuple[str, ...]]:
@@ -32,7 +34,7 @@ def fingerprint(program: str) -> Fingerprint:
     return Fingerprint(_grams([t.text for t in tokens(program)]), _grams(anonymous(program)))
 
 
-def jaccard(a: frozenset[tuple[str, ...]], b: frozenset[tuple[str, ...]]) -> float:
+def jaccard(a: frozenset[T], b: frozenset[T]) -> float:
     """|a & b| / |a | b|, 1.0 for two empty sets."""
     return len(a & b) / len(a | b) if a or b else 1.0
 

@@ -8,14 +8,14 @@ import shutil
 import subprocess
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 from sleepy.errors import SandboxError
-from sleepy.sandbox.checker import STARTED, Limits, Sandbox
+from sleepy.sandbox.checker import STARTED, Limits, Sandbox, Seen
 from sleepy.sandbox.rustc import clean_environment, toolchain
 
 # The limit on processes counts all of a user's, on the whole machine: as root each folder has a nobody of its own.
 _NOBODIES, _FIRST_NOBODY = 20_000, 40_000
+_NO_PRIVILEGES = ("--clear-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,64 +26,33 @@ class Bwrap(Sandbox):
     with `unsafe` for the evidence, and holes in the kernel.
     """
 
-    def command(
-        self,
-        argv: list[str],
-        limits: Limits,
-        *,
-        writable: Path | None = None,
-        program: Path | None = None,
-        readable: Path | None = None,
-    ) -> list[str]:
+    def command(self, argv: list[str], limits: Limits, seen: Seen) -> list[str]:
         """See Sandbox.command. Raises SandboxError when bubblewrap is not installed."""
-        box = [_bwrap(), *_namespaces(), "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-        if os.geteuid() == 0:  # see _namespaces: setpriv needs these two to become nobody
-            box += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-        box += [
-            *_system(),
-            "--perms",
-            "1777",
-            "--size",
-            str(limits.file_mb << 20),
-            "--tmpfs",
-            "/tmp",
-            "--chdir",
-            "/tmp",
-        ]
-        if writable is not None:
-            box += ["--bind", str(writable), "/out", "--proc", "/proc"]  # rustc's linker looks for itself in /proc
-        if program is not None:
-            box += ["--ro-bind", str(program), "/program"]
-        if readable is not None:
-            for parent in reversed(readable.parents[:-1]):  # bwrap itself would make them for root alone
+        root = os.geteuid() == 0
+        box = [_bwrap(), *_namespaces(), *"--die-with-parent --new-session --cap-drop ALL".split()]
+        if root:  # see _namespaces: setpriv needs these two to become nobody
+            box += "--cap-add CAP_SETUID --cap-add CAP_SETGID".split()
+        box += [*_system(), *f"--perms 1777 --size {limits.file_mb << 20} --tmpfs /tmp --chdir /tmp".split()]
+        if seen.writable is not None:
+            # rustc's linker looks for itself in /proc
+            box += ["--bind", str(seen.writable), "/out", "--proc", "/proc"]
+        if seen.program is not None:
+            box += ["--ro-bind", str(seen.program), "/program"]
+        if seen.readable is not None:
+            for parent in reversed(seen.readable.parents[:-1]):  # bwrap itself would make them for root alone
                 box += ["--perms", "0755", "--dir", str(parent)]
-            box += ["--ro-bind-try", str(readable), str(readable), "--dev", "/dev"]  # cargo opens /dev/null
+            # cargo opens /dev/null
+            box += ["--ro-bind-try", str(seen.readable), str(seen.readable), "--dev", "/dev"]
         box += ["--remount-ro", "/"]
-        if os.geteuid() == 0:
-            place = str(writable or (program and program.parent))
+        if root:
+            place = str(seen.writable or (seen.program and seen.program.parent))
             nobody = _FIRST_NOBODY + zlib.crc32(place.encode()) % _NOBODIES
-            box += [
-                "/usr/bin/setpriv",
-                f"--reuid={nobody}",
-                f"--regid={nobody}",
-                "--clear-groups",
-                "--no-new-privs",
-                "--inh-caps=-all",
-                "--bounding-set=-all",
-            ]
-        return [
-            *box,
-            "/usr/bin/prlimit",
-            f"--cpu={limits.cpu_seconds}:{limits.cpu_seconds + 1}",
-            f"--as={limits.memory_mb << 20}",
-            f"--nproc={limits.processes}",
-            f"--fsize={limits.file_mb << 20}",
-            "--core=0",
-            "--nofile=256",
-            "--",
-            *STARTED,
-            *(_inside(part) for part in argv),
-        ]
+            box += ["/usr/bin/setpriv", f"--reuid={nobody}", f"--regid={nobody}", *_NO_PRIVILEGES]
+        set_limits = (
+            f"/usr/bin/prlimit --cpu={limits.cpu_seconds}:{limits.cpu_seconds + 1} --as={limits.memory_mb << 20} "
+            f"--nproc={limits.processes} --fsize={limits.file_mb << 20} --core=0 --nofile=256 --"
+        )
+        return [*box, *set_limits.split(), *STARTED, *(_inside(part) for part in argv)]
 
     def environment(self) -> dict[str, str]:
         """See Sandbox.environment; without /proc the loader cannot find rustc's libraries by itself."""

@@ -11,13 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sleepy.artifacts import Check, Diagnostic, ToCheck, digest_of, digest_of_file
-from sleepy.errors import DataError, SandboxError
+from sleepy.artifacts import Check, CheckJob, Diagnostic, digest_of, digest_of_file
+from sleepy.errors import DataError
 from sleepy.rust.diagnostics import diagnostic, errors, json_lines, used
-from sleepy.sandbox.checker import Limits, Sandbox, check_machine
+from sleepy.sandbox.checker import Limits, Sandbox, Seen
 from sleepy.sandbox.rustc import toolchain
+from sleepy.sandbox.verdict import check_machine
 
+_LONGER = 30  # times the limit of one program, for dependencies are built too
 _LEFT_OUT = shutil.ignore_patterns("target", ".git", "node_modules")
+
+
+class _TooSlow(DataError):
+    """cargo was still at work at the wall-clock limit."""
 
 
 class CargoProject:
@@ -61,29 +67,18 @@ class CargoProject:
         return not name.startswith("/") and (self.root / name).is_file()
 
     def _messages(self) -> list[dict[str, Any]]:
-        box, cargo = self._sandbox, toolchain().sysroot / "bin" / "cargo"
-        if not cargo.is_file():
-            raise SandboxError(
-                f"{cargo} is missing: a project is checked with cargo. Install it with rustc (rustup.rs)"
-            )
-        argv = [
-            "/usr/bin/env",
-            "-C",
-            "/out/project",
-            "CARGO_HOME=/out/cargo",
-            "CARGO_TARGET_DIR=/out/target",
-            f"RUSTC={toolchain().sysroot / 'bin' / 'rustc'}",
-            str(cargo),
-            "check",
-            "--offline",
-            "--message-format=json",
-        ]
-        seconds = 30 * box.compile_cpu_seconds  # dependencies are built too
+        box = self._sandbox
+        chain = toolchain()
+        variables = ["CARGO_HOME=/out/cargo", "CARGO_TARGET_DIR=/out/target", f"RUSTC={chain.tool('rustc')}"]
+        cargo = [chain.tool("cargo"), "check", "--offline", "--message-format=json"]
+        argv = ["/usr/bin/env", "-C", "/out/project", *variables, *cargo]
+        seconds = _LONGER * box.compile_cpu_seconds
         limits = Limits(seconds, 2 * box.compile_memory_mb, 512, 1024)
-        command = box.command(argv, limits, writable=self._place, readable=self._registry)
+        command = box.command(argv, limits, Seen(writable=self._place, readable=self._registry))
         done = box.start(command, 64 << 20, b"", float(seconds))
-        if done.returncode and done.ended == "exit":
-            check_machine(done)
+        if done.ended in ("wall", "hung"):
+            raise _TooSlow(f"cargo check did not end within {seconds} s. Raise sandbox.compile_cpu_seconds")
+        check_machine(done)
         said = done.stderr.decode(errors="replace").strip()
         records = [r["message"] for r in json_lines(done.stdout) if r.get("reason") == "compiler-message"]
         found = list(errors(records))
@@ -112,7 +107,7 @@ class CargoChecker:
             path.write_text(program, encoding="utf-8")
             found = self._project.errors()
         except DataError as error:  # cargo took the project as it was: it is this program that it cannot take
-            return Check("compile", str(error))
+            return Check("compile", str(error), timed_out=isinstance(error, _TooSlow))
         finally:
             path.write_bytes(before)
         own = found.pop(self._name, ())
@@ -122,7 +117,7 @@ class CargoChecker:
             return Check("compile", f"now other files have errors: {others[-1].message}", tuple(others))
         return Check("passed", "compiles; it has no tests")
 
-    def check_all(self, jobs: Sequence[ToCheck]) -> list[Check]:
+    def check_all(self, jobs: Sequence[CheckJob]) -> list[Check]:
         """`check` for each job, one after the other: there is one copy of the project."""
         return [self.check(*job) for job in jobs]
 
@@ -132,11 +127,19 @@ def copied(sandbox: Sandbox, folder: Path) -> Iterator[CargoProject]:
     """A project on a copy of `folder`, without what it was built to. Raises DataError for one without Cargo.toml."""
     if not (folder / "Cargo.toml").is_file():
         raise DataError(f"file: found the folder {folder} without a Cargo.toml, expected a cargo project or a .rs file")
-    with tempfile.TemporaryDirectory(prefix="sleepy-") as name:
-        place = Path(name)
+    with tempfile.TemporaryDirectory(prefix="sleepy-") as closed:  # to other users
+        place = Path(closed) / "out"
         shutil.copytree(folder, place / "project", ignore=_LEFT_OUT, symlinks=True)
         project = CargoProject(sandbox, place)
-        for path in (place, *place.rglob("*")):  # as root the sandbox writes as nobody
+        for path in (place, *place.rglob("*")):
             if not path.is_symlink():
-                path.chmod(0o777 if path.is_dir() else 0o666)
+                _open_up(path)
         yield project
+
+
+def _open_up(path: Path) -> None:
+    """Let the sandbox write a file or folder of the copy. What may be executed stays so."""
+    mode = path.stat().st_mode
+    bits = 7 if path.is_dir() or mode & 0o100 else 6
+    whose = 0o111 if os.geteuid() == 0 else 0o100  # as root the sandbox writes as nobody
+    path.chmod(mode | bits * whose)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import selectors
 import signal
@@ -10,14 +11,18 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass
-from typing import IO
 
 from sleepy.errors import SandboxError
+
+# A command whose CPU time is below this share of the wall-clock limit was waiting, not working: a busy machine gives it
+# more, unless over fifty others want the same core. Starting a sandbox takes 5 ms of CPU time.
+_WORKING = 0.02
 
 
 @dataclass(frozen=True)
 class Finished:
-    """How a command ended. `ended` is "exit", "wall" (wall-clock limit) or "output" (more output than allowed).
+    """How a command ended. `ended` is "exit", "output" (more output than allowed), or at the wall-clock limit "wall"
+    (it was working) or "hung" (it used next to no CPU time, as in a deadlock).
 
     `returncode` is as a shell gives it: 128 + signal where a signal ended the command.
     """
@@ -46,6 +51,8 @@ def run_limited(
     feeder.start()
     try:
         chunks, ended = _collect(process, wall_seconds, output_bytes)
+        if ended == "wall" and _cpu_seconds(process.pid) < _WORKING * wall_seconds:
+            ended = "hung"
     finally:
         _kill_group(process)
     code = process.wait()
@@ -53,34 +60,29 @@ def run_limited(
 
 
 def _feed(process: subprocess.Popen[bytes], stdin: bytes) -> None:
-    if process.stdin is not None:
-        with contextlib.suppress(BrokenPipeError), process.stdin:
-            process.stdin.write(stdin)
+    assert process.stdin
+    with contextlib.suppress(BrokenPipeError), process.stdin:
+        process.stdin.write(stdin)
 
 
 def _collect(process: subprocess.Popen[bytes], wall_seconds: float, output_bytes: int) -> tuple[dict[str, bytes], str]:
-    """Read both pipes until they close, or a limit is reached."""
+    """Read both pipes until they close and the process ends, or a limit is reached."""
     deadline = time.monotonic() + wall_seconds
     chunks = {"stdout": bytearray(), "stderr": bytearray()}
     ended = "exit"
     with selectors.DefaultSelector() as selector:
-        pipes: list[tuple[IO[bytes] | None, str]] = [(process.stdout, "stdout"), (process.stderr, "stderr")]
-        for pipe, name in pipes:
-            if pipe is not None:
-                selector.register(pipe, selectors.EVENT_READ, name)
-        while selector.get_map():
-            left = deadline - time.monotonic()
-            if left <= 0:
-                ended = "wall"
-                break
-            for key, _ in selector.select(left):
+        for name in chunks:
+            selector.register(getattr(process, name), selectors.EVENT_READ, name)
+        while ended == "exit" and selector.get_map():
+            for key, _ in selector.select(max(0.0, deadline - time.monotonic())):
                 data = os.read(key.fd, 65536)
                 if not data:
                     selector.unregister(key.fileobj)
                 chunks[key.data] += data
             if sum(map(len, chunks.values())) > output_bytes:
                 ended = "output"
-                break
+            elif selector.get_map() and time.monotonic() >= deadline:
+                ended = "wall"
     if ended == "exit":
         try:
             process.wait(max(0.0, deadline - time.monotonic()))
@@ -89,10 +91,22 @@ def _collect(process: subprocess.Popen[bytes], wall_seconds: float, output_bytes
     return {name: bytes(data) for name, data in chunks.items()}, ended
 
 
+def _cpu_seconds(pid: int) -> float:
+    """CPU time that a running process and its descendants have used, those that ended included; infinite where the
+    system does not tell. A sandbox's own process uses none: what counts is below it."""
+    import psutil
+
+    try:
+        root = psutil.Process(pid)
+        return sum(sum(one.cpu_times()[:4]) for one in (root, *root.children(recursive=True)))
+    except psutil.Error:
+        return math.inf
+
+
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
     """End whatever the command left behind in its group, and close the pipes."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     for pipe in (process.stdout, process.stderr):
-        if pipe is not None:
-            pipe.close()
+        assert pipe
+        pipe.close()

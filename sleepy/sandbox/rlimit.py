@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from sleepy.sandbox.checker import STARTED, Checker, Limits, Sandbox
+from sleepy.sandbox.checker import STARTED, Checker, Limits, Sandbox, Seen
 from sleepy.sandbox.rustc import clean_environment
 
 NOT_COVERED = (
@@ -30,23 +30,14 @@ class Rlimit(Sandbox):
         warnings.warn(NOT_COVERED, stacklevel=2)
         return super().open(cache)
 
-    def command(
-        self,
-        argv: list[str],
-        limits: Limits,
-        *,
-        writable: Path | None = None,
-        program: Path | None = None,
-        readable: Path | None = None,
-    ) -> list[str]:
+    def command(self, argv: list[str], limits: Limits, seen: Seen) -> list[str]:
         """See Sandbox.command: bash sets the limits and becomes the command."""
-        inside = {"/program": str(program)} if program is not None else {}
-        real = [
-            inside.get(part, part.replace("/out/", f"{writable}/") if writable is not None else part) for part in argv
-        ]
+        inside = {"/program": str(seen.program)}
+        real = [inside.get(part, part.replace("/out/", f"{seen.writable}/")) for part in argv]
         memory = f"ulimit -v {limits.memory_mb << 10};" if sys.platform != "darwin" else ""
-        script = (
-            f"ulimit -c 0; ulimit -t {limits.cpu_seconds}; {memory} ulimit -u {limits.processes};"
+        seconds = limits.cpu_seconds
+        script = (  # at the soft limit the system says that it is CPU time (SIGXCPU), at the hard one it just kills
+            f"ulimit -c 0; ulimit -S -t {seconds}; ulimit -H -t {seconds + 1}; {memory} ulimit -u {limits.processes};"
             f' ulimit -f {limits.file_mb << 10}; cd /tmp; exec "$@"'
         )
         return ["/bin/bash", "-c", script, "bash", *STARTED, *real]

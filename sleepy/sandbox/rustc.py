@@ -22,6 +22,14 @@ class Toolchain:
     sysroot: Path
     version: str
 
+    def tool(self, name: str) -> str:
+        """The path of one of its programs. Raises SandboxError if it is missing."""
+        path = self.sysroot / "bin" / name
+        if not path.is_file():
+            package = name.removesuffix("-driver")
+            raise SandboxError(f"{path} is missing. Run `rustup component add {package}` or `bash setup.sh`")
+        return str(path)
+
 
 @functools.cache
 def toolchain() -> Toolchain:
@@ -37,7 +45,7 @@ def toolchain() -> Toolchain:
         try:
             sysroot = Path(_ask([str(path), "--print", "sysroot"]))
             version = _ask([str(sysroot / "bin" / "rustc"), "-vV"])
-        except (SandboxError, OSError) as error:
+        except (SandboxError, OSError, subprocess.TimeoutExpired) as error:
             found.append(f"{path}: {error}")
             continue
         if tuple(int(part) for part in version.split()[1].split("-")[0].split(".")[:2]) >= OLDEST:
@@ -61,12 +69,8 @@ def clippy(lint: str) -> tuple[str, ...]:
 
     Raises SandboxError when this toolchain has no Clippy.
     """
-    driver = toolchain().sysroot / "bin" / "clippy-driver"
-    if not driver.is_file():
-        raise SandboxError(
-            f"{driver} is missing, and pairs about {lint} need it. Run `rustup component add clippy` or `bash setup.sh`"
-        )
-    return (str(driver), "--sysroot", str(toolchain().sysroot), "-Aclippy::all", f"-D{lint}")
+    chain = toolchain()
+    return (chain.tool("clippy-driver"), "--sysroot", str(chain.sysroot), "-Aclippy::all", f"-D{lint}")
 
 
 def with_tests(program: str, tests: tuple[str, ...]) -> tuple[str, str, list[str]]:

@@ -6,13 +6,11 @@ from dataclasses import dataclass, replace
 
 from sleepy.artifacts import TaskSet
 from sleepy.errors import ConfigError, NothingToLearn
-from sleepy.evaluate.stats import compare
-from sleepy.exam.builtin import frozen
-from sleepy.options import choice, ranged
-from sleepy.pairs.builtin import sample
+from sleepy.evaluate.candidates import Adapted, Base, Live, Measured
+from sleepy.options import ranged
 from sleepy.progress import say
-from sleepy.study.learned import Cycle, History, Learned
-from sleepy.study.learner import Learner
+from sleepy.study.lab import Lab
+from sleepy.study.step import Step
 from sleepy.study.stream import Stream
 from sleepy.train.trainer import NOTHING, Past
 
@@ -20,60 +18,49 @@ from sleepy.train.trainer import NOTHING, Past
 @dataclass(frozen=True, kw_only=True)
 class Cycles(Stream):
     """In each cycle other pairs are asked, the mix is made from what the model as it is fails and passes of them, and
-    the gate decides on koans that are not reported on. A refused cycle's adapter is kept, but the next cycle goes on
+    the gate decides on koans that are not reported on. A refused cycle's adapter is kept, but the next cycle continues
     from the one before.
 
     cycles: how many (at least 1).
     decay: what the learning rate is multiplied by from cycle to cycle (above 0, at most 1).
-    gate_on: the koans that the gate sees, "koans_val" or "patterns"; never those that are reported on.
-    gate_koans: so many of them, spread over their patterns; 0 takes all (at least 0).
     """
 
     cycles: int = ranged(3, at_least=1)
     decay: float = ranged(0.9, above=0, at_most=1)
-    gate_on: str = choice("koans_val", "patterns")
-    gate_koans: int = ranged(0, at_least=0)
 
-    def exam(self, tasks: TaskSet, pairs: TaskSet, seed: int) -> TaskSet:
-        """See Stream.exam: all of it. Raises ConfigError when the gate would see koans that are reported on."""
-        if same := {t.id for t in tasks} & {t.id for t in frozen(self.gate_on)}:
+    def check_panel(self, exam: TaskSet, panel: TaskSet) -> None:
+        """See Stream.check_panel: the gate must see none of the exam's koans."""
+        if same := {t.id for t in exam} & {t.id for t in panel}:
             raise ConfigError(
-                f"stream.gate_on: found {self.gate_on}, but {len(same)} of its koans are in {tasks.name}, which is "
-                "reported on. Choose another for stream.gate_on or tasks"
+                f"gate.tasks: {len(same)} of the koans of {panel.name} are in {exam.name}, which the cycles are "
+                "reported on. Choose another gate.tasks or another tasks"
             )
-        return tasks
 
-    def run(self, learner: Learner) -> Learned:
-        """See Stream.run. Every cycle's figures are metrics of the run; tasks do not follow each other, so there is no
-        R[i, j]."""
-        gate, train, seed = learner.options["gate"], learner.options["train"], learner.root.seed
-        seen = frozen(self.gate_on)
-        seen = sample(seen, self.gate_koans, seed) if self.gate_koans else seen
-        before = learner.measure(seen, stage="gated on")
-        base, cycles = (before, learner.measure(learner.exam, stage="baseline")), list[Cycle]()
-        past, adapter = NOTHING, None
+    def run(self, lab: Lab) -> tuple[Step, ...]:
+        """See Stream.run."""
+        in_use: Measured[Live] = lab.measure(Base(lab.base), lab.panel, "gate: baseline")
+        past, steps = NOTHING, list[Step]()
         for number in range(1, self.cycles + 1):
             name = f"cycle-{number}"
             try:
-                mix, passed = learner.mix(learner.pairs, seed + number - 1, adapter)
+                mix, passed = lab.mix(lab.pairs, f"{lab.recipe.seed} {number}", in_use.candidate)
             except NothingToLearn as nothing:
                 say(f"{name}: {nothing}")
                 continue
-            if not past.examples and passed:
-                past = Past((tuple(learner.examples(passed)),))
-            settings = replace(train, lr=train.lr * self.decay ** (number - 1))
-            new = learner.learn(mix, past, name=name, train=settings)
-            after = learner.measure(seen, new, "gated on")
-            verdict = gate.decide(compare(before, after), before, after)
+            if not past.examples:
+                past = lab.past(passed)
+            settings = replace(lab.recipe.train, lr=lab.recipe.train.lr * self.decay ** (number - 1))
+            adapter = lab.learn(mix, past, name=name, train=settings)
+            after = lab.measure(Adapted(lab.base, adapter), lab.panel, "gate")
+            verdict = lab.gate.judge(in_use, after)
             say(f"{name} {verdict.reason}")
             if verdict.promoted:
-                adapter, before = new, after
-                past = Past((*past.examples, tuple(learner.examples(mix.examples))), new.folder)
-            cycles.append(Cycle(name, verdict, after, learner.measure(learner.exam, new)))
-            figures = {
-                "promoted": verdict.promoted,
-                "gated_on": after.pass_rate,
-                "pass_rate": cycles[-1].exam.pass_rate,
-            }
-            learner.tracked.metrics({f"cycle/{name}": float(v) for name, v in figures.items()}, step=number)
-        return Learned(adapter, history=History(*base, tuple(cycles)) if cycles else None)
+                in_use = after
+                past = Past((*past.examples, tuple(lab.examples(mix.examples))), adapter.folder)
+            exam = lab.measure(after.candidate, lab.exam).scores
+            steps.append(
+                Step(name=name, candidate=in_use.candidate, mix=mix, adapter=adapter, verdict=verdict, exam=exam)
+            )
+            figures = {"promoted": verdict.promoted, "gated_on": after.scores.pass_rate, "pass_rate": exam.pass_rate}
+            lab.run.metrics({f"cycle/{name}": float(value) for name, value in figures.items()}, step=number)
+        return tuple(steps)

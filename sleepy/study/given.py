@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from sleepy.adapters.combine import Combine
 from sleepy.adapters.folder import adapter_in, read_updates
 from sleepy.artifacts import Adapter, BaseModel
 from sleepy.errors import ConfigError, ModelError
+from sleepy.evaluate.candidates import Adapted
 from sleepy.pairs.builtin import load_pairs
 from sleepy.progress import say
-from sleepy.study.learned import Learned
-from sleepy.study.learner import Learner
+from sleepy.routing.route import Routing
+from sleepy.study.lab import Lab
+from sleepy.study.step import Step
 from sleepy.study.stream import Stream, check_several
 from sleepy.track.adapters import adapter_folders
 from sleepy.track.tracker import Tracker
@@ -22,44 +24,44 @@ from sleepy.train.algorithm import Algorithm
 
 @dataclass(frozen=True, kw_only=True)
 class Given(Stream):
-    """Nothing is trained. Each adapter bears the name of a pattern: that of its folder, or of the run it comes from.
+    """Nothing is trained. Each adapter is named after a pattern: its folder, or the run it comes from, has that name.
 
     adapters: PEFT folders, folders of such, or runs of MLflow (an id, or runs:/<id>; its children's adapters when it
         has any).
     """
 
     learns = False
+    several = True
 
     adapters: list[str] = field(default_factory=list)
 
     def problems(self) -> list[str]:
         """What the field's own bounds cannot say."""
-        ask = "adapters: found none, expected PEFT folders or MLflow runs, such as 'stream.adapters=[runs:/<id>]'"
+        ask = "adapters: name PEFT folders or MLflow runs, such as 'stream.adapters=[runs:/<id>]'"
         return [] if self.adapters else [ask]
 
-    def check(self, chosen: Mapping[str, Any], tracker: Tracker) -> None:
+    def check(self, algo: Algorithm, merge: Combine, routing: Routing, tracker: Tracker) -> None:
         """See Stream.check."""
-        algo = chosen["algo"]
         if algo.trains and type(algo).together is Algorithm.together:
-            raise ConfigError(
-                "algo: found one that only trains, but stream=given trains nothing: use algo=none or share"
-            )
+            raise ConfigError("stream=given trains nothing, but this algo only trains: use algo=none or algo=share")
         names = list(adapter_folders(tracker, self.adapters))
-        check_several(chosen, len(names))
-        if chosen["routing"].routes:
-            chosen["routing"].open(load_pairs(), names)
+        check_several(merge, routing, len(names))
+        if routing.routes:
+            routing.open(load_pairs(), names)
 
-    def run(self, learner: Learner) -> Learned:
+    def run(self, lab: Lab) -> tuple[Step, ...]:
         """See Stream.run. Raises ModelError for adapters of another base model, or of different layers."""
-        adapters = read(adapter_folders(learner.tracker, self.adapters), learner.base)
-        known = {t.pattern for t in learner.pairs}
+        adapters = read(adapter_folders(lab.tracker, self.adapters), lab.base)
+        known = {t.pattern for t in lab.pairs}
         if other := [name for name in adapters if name not in known]:
             say(
-                f"{len(other)} of {len(adapters)} adapters bear no pattern's name (as {other[0]}): none is routed there"
+                f"{len(other)} of {len(adapters)} adapters are not named after a pattern (for example {other[0]}) and "
+                "will never be chosen by routing"
             )
         rows = [{"pattern": name, "digest": a.digest, "folder": str(a.folder)} for name, a in adapters.items()]
-        learner.tracked.table(rows, "adapters")
-        return Learned(adapters=learner.together(adapters))
+        lab.run.table(rows, "adapters")
+        used = lab.together(adapters)
+        return tuple(Step(name=n, candidate=Adapted(lab.base, a), adapter=a) for n, a in used.items())
 
 
 def read(folders: Mapping[str, Path], base: BaseModel) -> dict[str, Adapter]:
@@ -72,7 +74,7 @@ def read(folders: Mapping[str, Path], base: BaseModel) -> dict[str, Adapter]:
         first = next(iter(layers))
         if differing := sorted(layers[name] ^ layers[first]):
             raise ModelError(
-                f"{folder}: found other layers than in {folders[first]} (as {differing[0]}), expected adapters of the "
-                "same lora.target_modules"
+                f"{folder}: its layers are not those of {folders[first]} (for example {differing[0]}). Use adapters of "
+                "the same lora.target_modules"
             )
     return found

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sleepy.artifacts import Adapter, Course, Scores, Task, TaskSet
+from sleepy.artifacts import Adapter, Check, Task, TaskSet
 from sleepy.errors import DataError, NothingToLearn
+from sleepy.evaluate.candidates import Adapted, Base, Live, Routed
 from sleepy.options import choice, ranged
 from sleepy.progress import say
-from sleepy.study.learned import Learned
-from sleepy.study.learner import Learner
+from sleepy.routing.route import Route, Routing
+from sleepy.study.lab import Lab
+from sleepy.study.step import Step
 from sleepy.study.stream import Stream
 from sleepy.train.trainer import NOTHING, Past
 
@@ -30,52 +33,83 @@ class Sequential(Stream):
     def exam(self, tasks: TaskSet, pairs: TaskSet, seed: int) -> TaskSet:
         """The koans of the stream's tasks, in the tasks' order. Raises DataError when there are too few tasks."""
         order = self._order(tasks, pairs, seed)
-        chosen = sorted((t for t in tasks if getattr(t, self.by) in order), key=lambda t: order.index(self._of(t)))
+        chosen = sorted((t for t in tasks if self._of(t) in order), key=lambda t: order.index(self._of(t)))
         return TaskSet(f"{tasks.name}[{len(chosen)}]", tasks.version, tuple(chosen))
 
-    def run(self, learner: Learner) -> Learned:
-        """See Stream.run."""
-        past, adapter, after, earlier, learned = NOTHING, None, list[Scores](), list[Task](), list[str]()
-        before = learner.measure(learner.exam, stage="baseline")
-        order = list(dict.fromkeys(self._of(t) for t in learner.exam))
+    def run(self, lab: Lab) -> tuple[Step, ...]:
+        """See Stream.run. A task that is passed over is a step without an adapter."""
+        past, earlier = NOTHING, list[Task]()
+        candidate: Live = Base(lab.base)
+        learned: list[str] = []
+        steps: list[Step] = []
+        order = list(dict.fromkeys(self._of(t) for t in lab.exam))
         for i, name in enumerate(order):
-            own = TaskSet(name, learner.pairs.version, tuple(t for t in learner.pairs if self._of(t) == name))
+            own = TaskSet(name, lab.pairs.version, tuple(t for t in lab.pairs if self._of(t) == name))
+            mix, adapter = None, None
             try:
-                mix, _ = learner.mix(own, learner.root.seed, earlier=earlier)
+                mix, _ = lab.mix(own, lab.recipe.seed, Base(lab.base), earlier)
             except NothingToLearn as nothing:
                 say(f"{name} is passed over: {nothing}")
             else:
-                adapter = learner.learn(mix, past, name=f"{i + 1}-{name}")
-                past = Past((*past.examples, tuple(learner.examples(mix.examples))), adapter.folder)
+                adapter = lab.learn(mix, past, name=f"{i + 1}-{name}")
+                past = Past((*past.examples, tuple(lab.examples(mix.examples))), adapter.folder)
                 learned.append(name)
+                candidate = self._candidate(lab, adapter, learned)
             earlier += own.tasks
-            after.append(self._asked(learner, adapter, learned))
-        groups = tuple(tuple(t.id for t in learner.exam if self._of(t) == name) for name in order)
-        return Learned(adapter, Course(tuple(order), groups, before, tuple(after)))
+            steps.append(
+                Step(
+                    name=name,
+                    candidate=candidate,
+                    mix=mix,
+                    adapter=adapter,
+                    exam=lab.measure(candidate, lab.exam).scores,
+                    koans=tuple(t.id for t in lab.exam if self._of(t) == name),
+                )
+            )
+        return tuple(steps)
 
-    def _asked(self, learner: Learner, adapter: Adapter | None, learned: list[str]) -> Scores:
-        """The exam's scores, each learned task's koans by its own adapter where the algorithm keeps them apart."""
-        exam, folder = learner.exam, learner.folder / "tasks" / str(len(learned))
-        own = learner.options["algo"].each_task(adapter, learner.base, folder) if adapter else []
+    def _candidate(self, lab: Lab, adapter: Adapter, learned: Sequence[str]) -> Live:
+        """What answers now: the new adapter, or for each learned task its own where the algorithm keeps them apart."""
+        folder = lab.folder / "tasks" / str(len(learned))
+        own = lab.recipe.algo.each_task(adapter, lab.base, folder)
         if not own:
-            return learner.measure(exam, adapter)
-        answers, parts = dict(zip(learned, own[-len(learned) :], strict=True)), list[Scores]()
-        for name in dict.fromkeys(self._of(t) for t in exam):
-            koans = TaskSet(f"{exam.name}[{name}]", exam.version, tuple(t for t in exam if self._of(t) == name))
-            parts.append(learner.measure(koans, answers.get(name, adapter)))
-        results = tuple(result for part in parts for result in part.results)
-        seconds = sum(part.seconds for part in parts)
-        return replace(parts[0], tasks=exam.name, tasks_digest=exam.digest, results=results, seconds=seconds)
+            return Adapted(lab.base, adapter)
+        members = dict(zip(learned, own[-len(learned) :], strict=True))
+        return Routed(lab.base, {**members, NEWEST: adapter}, ByTask(by=self.by), lab.pairs)
 
-    def _of(self, task: object) -> str:
-        return str(getattr(task, self.by))
+    def _of(self, task: Task) -> str:
+        return task.pattern if self.by == "pattern" else task.family
 
     def _order(self, tasks: TaskSet, pairs: TaskSet, seed: int) -> list[str]:
         both = sorted({self._of(t) for t in tasks} & {self._of(t) for t in pairs})
         if len(both) < self.tasks:
             other = "tasks=patterns" if self.by == "pattern" else "a smaller stream.tasks"
             raise DataError(
-                f"stream.tasks: found {self.tasks}, but {tasks.name} and the pairs have {len(both)} of the same "
+                f"stream.tasks: got {self.tasks}, but {tasks.name} and the pairs have {len(both)} of the same "
                 f"{self.by} ({', '.join(both) or 'none'}). Use {other}"
             )
         return random.Random(seed).sample(both, self.tasks)
+
+
+NEWEST = "newest"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByTask(Routing):
+    """Each task of a stream by its own adapter; tasks not learned yet by the newest one. In a stream the task is known:
+    that is the setting of the methods that keep tasks apart."""
+
+    by: str
+
+    def open(self, pairs: TaskSet, names: Sequence[str]) -> Route:
+        """See Routing.open."""
+
+        def route(task: Task, broken: Check) -> str:
+            own = task.pattern if self.by == "pattern" else task.family
+            return own if own in names else NEWEST
+
+        return route
+
+    def identity(self) -> dict[str, object]:
+        """See Routing.identity."""
+        return {"routing": "by_task", "by": self.by}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sleepy.study.learned import Learned
-from sleepy.study.learner import Learner
+from sleepy.evaluate.candidates import Adapted, Base
+from sleepy.study.lab import Lab
+from sleepy.study.step import Step
 from sleepy.study.stream import Stream
-from sleepy.train.trainer import Past
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,8 +15,8 @@ class Single(Stream):
     """The whole mix in one training. What an algorithm protects is what the base model can do already: the pairs that
     it passes."""
 
-    def run(self, learner: Learner) -> Learned:
-        """See Stream.run."""
-        mix, passed = learner.mix(learner.pairs, learner.root.seed)
-        past = Past((tuple(learner.examples(passed)),)) if passed else Past()
-        return Learned(learner.learn(mix, past))
+    def run(self, lab: Lab) -> tuple[Step, ...]:
+        """See Stream.run. Raises NothingToLearn when the mix is empty."""
+        mix, passed = lab.mix(lab.pairs, lab.recipe.seed, Base(lab.base))
+        adapter = lab.learn(mix, lab.past(passed))
+        return (Step(name="", candidate=Adapted(lab.base, adapter), mix=mix, adapter=adapter),)

@@ -3,42 +3,48 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from sleepy.adapters.combine import Combine
 from sleepy.artifacts import TaskSet
 from sleepy.errors import ConfigError
-from sleepy.study.learned import Learned
-from sleepy.study.learner import Learner
+from sleepy.routing.route import Routing
+from sleepy.study.lab import Lab
+from sleepy.study.step import Step
 from sleepy.track.tracker import Tracker
+from sleepy.train.algorithm import Algorithm
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stream(ABC):
-    """An option of the group `stream`."""
+    """An option of the group `stream`: the order in which a learner meets what it learns."""
 
     learns: ClassVar[bool] = True  # whether it trains adapters; else it has them from elsewhere
+    several: ClassVar[bool] = False  # whether its steps give adapters of equal rank, to be combined or routed
 
-    def check(self, chosen: Mapping[str, Any], tracker: Tracker) -> None:
+    def check(self, algo: Algorithm, merge: Combine, routing: Routing, tracker: Tracker) -> None:
         """Raises ConfigError, before anything is loaded, for what does not go with the other groups' options."""
-        if chosen["routing"].routes:
-            raise ConfigError("routing: found one that chooses among several adapters, expected stream=each or given")
+        if routing.routes:
+            raise ConfigError("routing chooses among several adapters: use it with stream=each or stream=given")
 
     def exam(self, tasks: TaskSet, pairs: TaskSet, seed: int) -> TaskSet:
         """The part of the task set that the stream is measured on. Raises DataError when it has none."""
         return tasks
 
+    def check_panel(self, exam: TaskSet, panel: TaskSet) -> None:
+        """Raises ConfigError when the stream cannot let the gate decide on `panel`."""
+        return
+
     @abstractmethod
-    def run(self, learner: Learner) -> Learned:
-        """Learn everything."""
+    def run(self, lab: Lab) -> tuple[Step, ...]:
+        """Learn everything. A step that finds nothing to learn is passed over."""
 
 
-def check_several(chosen: Mapping[str, Any], count: int) -> None:
+def check_several(merge: Combine, routing: Routing, count: int) -> None:
     """Raises ConfigError when there are several adapters and nothing says what they become."""
-    if count > 1 and not (chosen["routing"].routes or chosen["merge"].combines):
+    if count > 1 and not (routing.routes or merge.combines):
         raise ConfigError(
-            "merge: found default, which takes one adapter, and routing=none, but there are several: choose how they "
-            "become one, merge=average (or linear, cat, svd, ties, dare_ties), or how one is chosen for each program, "
-            "routing=error_code (or nearest, arrow, oracle)"
+            "there are several adapters. Combine them (merge=average, linear, cat, svd, ties or dare_ties), or route "
+            "between them (routing=error_code, nearest, arrow or oracle)"
         )

@@ -7,11 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sleepy.artifacts import Adapter, Comparison, Course, Mix, Scores, TaskSet, Verdict
+from sleepy.artifacts import Adapter, Comparison, Course, Mix, Scores, TaskSet
+from sleepy.deliver.deliver import Delivery
+from sleepy.evaluate.candidates import Candidate
 from sleepy.evaluate.continual import continual
-from sleepy.evaluate.harness import write_scores
 from sleepy.evaluate.metrics import summary
-from sleepy.exam.read import write_jsonl
+from sleepy.evaluate.scores_file import write_scores
+from sleepy.files import write_jsonl
+from sleepy.gate.gate import Verdict
 from sleepy.track.record import record
 from sleepy.track.run import Run
 from sleepy.train.trainer import REWARDS
@@ -90,24 +93,27 @@ def course(run: Run, folder: Path, went: Course) -> None:
     run.table(rows, "stream")
 
 
-def export(run: Run, exported: Any) -> None:
-    """Digests of what was exported; the model file itself stays in the run's folder."""
-    run.tags(
-        {
-            "gguf.digest": exported.gguf.digest,
-            "gguf.quantization": exported.gguf.quantization,
-            "gguf.path": str(exported.gguf.path),
-            "export.proof": exported.proof,
-        }
-    )
-    run.metrics({"export/bytes": exported.gguf.size})
-    for path in (exported.modelfile, exported.adapter_gguf and exported.adapter_gguf.path):
-        if path is not None:
-            run.artifact(path, "export")
+def export(run: Run, delivery: Delivery) -> None:
+    """Digests of what was delivered; the model file itself stays in the run's folder."""
+    if delivery.exported:
+        file = delivery.exported.file
+        run.tags(
+            {
+                "gguf.digest": file.digest,
+                "gguf.quantization": file.quantization,
+                "gguf.path": str(file.path),
+                "export.proof": delivery.proof,
+            }
+        )
+        run.metrics({"export/bytes": file.size})
+    for adapter_file in delivery.adapters:
+        run.artifact(adapter_file.path, "export" if delivery.exported else "export/adapters")
+    if delivery.modelfile:
+        run.artifact(delivery.modelfile, "export")
 
 
-def verdict(run: Run, comparison: Comparison, found: Verdict) -> None:
-    """The paired comparison as metrics, the gate's word as tags."""
+def verdict(run: Run, comparison: Comparison, found: Verdict[Candidate]) -> None:
+    """The paired comparison on the exam as metrics, the gate's word as tags and its own figures."""
     run.metrics(
         {
             "compare/fixes": len(comparison.fixes),
@@ -117,6 +123,10 @@ def verdict(run: Run, comparison: Comparison, found: Verdict) -> None:
             "compare/high": comparison.interval[1],
             "compare/p_value": comparison.p_value,
             "compare/detectable": comparison.detectable,
+            "gate/fixes": len(found.comparison.fixes),
+            "gate/regressions": len(found.comparison.regressions),
+            "gate/p_value": found.comparison.p_value,
+            "gate/koans": len(found.after.results),
         }
     )
     run.tags(

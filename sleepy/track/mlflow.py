@@ -13,25 +13,22 @@ from sleepy.track.tracker import Tracker
 class Mlflow:
     """Where runs are recorded.
 
-    folder: the folder of `mlflow.db` and `mlruns/`, made if missing; a relative one counts from where the command
-        was started.
-    experiment: the MLflow experiment that new runs belong to, made if missing.
+    folder: the folder of `mlflow.db` and `mlruns/`, created if missing; a relative one is relative to where the
+        command was started.
+    experiment: the MLflow experiment that new runs belong to, created if missing.
     """
 
     folder: str = "."
     experiment: str = "sleepy"
 
     def problems(self) -> list[str]:
-        return [
-            f"{key}: found an empty text, expected {expected}"
-            for key, expected in (("folder", "a folder, '.' for this one"), ("experiment", "a name"))
-            if not getattr(self, key).strip()
-        ]
+        """What the fields' types do not say."""
+        return [f"{key}: is empty" for key in ("folder", "experiment") if not getattr(self, key).strip()]
 
     def open(self) -> Tracker:
-        """Make the store if need be, mark runs whose process was killed, and return the tracker.
+        """Open or create the store, mark runs whose process was killed, and return the tracker.
 
-        Raises SleepyError where the folder or the database cannot be used.
+        Raises SleepyError if the folder or the database cannot be used.
         """
         tracker = Tracker(open_store(Path(self.folder), self.experiment))
         tracker.mark_killed()

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from sleepy.artifacts import Scores
 from sleepy.evaluate.metrics import summary
 from sleepy.evaluate.stats import compare, holm, wilson
+from sleepy.tables import markdown_table
 
-HEAD = ("job", "passed (95 %)", "compiles", "+", "-", "p", "tokens a fix", "s a fix", "run")
+HEAD = ("job", "passed (95 %)", "compiles", "+", "-", "p", "tokens/fix", "s/fix", "run")
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,13 @@ def sweep_table(jobs: Sequence[JobScores]) -> str:
     first = rows[0][2]
     paired = {i: compare(first, s) for i, (_, _, s) in enumerate(rows) if i and s.tasks_digest == first.tasks_digest}
     p_values = dict(zip(paired, holm([c.p_value for c in paired.values()]), strict=True))
-    lines = [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
+    lines = []
     for i, (name, run_id, scores) in enumerate(rows):
         changes = ["", "", ""]
         if i in paired:
             changes = [str(len(paired[i].fixes)), str(len(paired[i].regressions)), f"{p_values[i]:.2g}"]
-        lines.append(f"| {' | '.join([name, *_figures(scores, changes), run_id])} |")
-    return "\n".join(lines) + "\n"
+        lines.append([name, *_figures(scores, changes), run_id])
+    return markdown_table(HEAD, lines) + "\n"
 
 
 def _figures(scores: Scores, changes: Sequence[str]) -> list[str]:

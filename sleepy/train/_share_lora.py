@@ -6,12 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sleepy.adapters.factors import Pair
-from sleepy.adapters.lora import lora_layers
+from sleepy.adapters.factors import Pair, lora_layers
 from sleepy.errors import ModelError
 from sleepy.train.shared_basis import Layer, Shared
 
-_PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 _FILE, _TENSORS = "share.safetensors", ("beta", "alpha", "eps_beta", "eps_alpha")
 _START = 1e-3  # of eps_beta: small, but at zero nothing that it multiplies would have a gradient
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import random
 import warnings
 from collections import Counter
@@ -12,11 +10,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from sleepy.artifacts import Prompt, Task, digest_of
-from sleepy.exam.audit import LIMITS
-from sleepy.exam.read import write_jsonl
-from sleepy.rust.similarity import Fingerprint, fingerprint, nearest
+from sleepy.exam.contamination import contaminated
+from sleepy.files import read_jsonl, write_jsonl
 from sleepy.rust.tokens import functions, tokens
-from sleepy.train.trainer import Tools
+from sleepy.train.training import Tools
 
 _SYSTEM = "You write exercises for people who learn to repair Rust programs."
 _FENCE = "```"
@@ -58,8 +55,8 @@ def _prompt(a: Task, b: Task, about: str) -> Prompt:
 
 def asked(tools: Tools, prompts: Sequence[Prompt], latest: bool, record: Path) -> list[str]:
     """Answers by the base model, or the latest one. What `record` holds already is not asked again."""
-    rows = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()] if record.is_file() else []
-    known = {row["prompt"]: row["text"] for row in rows}
+    rows = read_jsonl(record) if record.is_file() else []
+    known = {row["prompt"]: row["text"] for _, row in rows}
     keys = {digest_of([latest, asdict(p)]): p for p in prompts}
     missing = [key for key in keys if key not in known]
     for at in range(0, len(missing), _AT_ONCE):
@@ -98,26 +95,16 @@ def _names(program: str) -> set[str]:
     return {f.name for f in functions(program)}
 
 
-def new(tasks: Sequence[Task], known: Sequence[Task], frozen: tuple[Task, ...]) -> list[Task]:
-    """The tasks whose programs are no near-duplicates of a frozen koan's, and whose broken program is not, token for
-    token, one of `known` or of a task before."""
-    koans, own = _prints(frozen), _prints(tuple(tasks))
-    alike = set()
-    for kind, limit in LIMITS.items():
-        near = nearest([getattr(p, kind) for p in own], [getattr(p, kind) for p in koans])
-        alike |= {i // 2 for i, (_, similarity) in enumerate(near) if similarity > limit}
+def new(tasks: Sequence[Task], known: Sequence[Task]) -> list[Task]:
+    """The tasks whose programs are no near-duplicates of a koan's, and whose broken program is not, token for token,
+    one of `known` or of a task before."""
     seen = {_words(t.broken) for t in known}
     found = []
-    for i, task in enumerate(tasks):
-        if i not in alike and _words(task.broken) not in seen:
+    for task, koan in zip(tasks, contaminated(tasks), strict=True):
+        if not koan and _words(task.broken) not in seen:
             found.append(task)
         seen.add(_words(task.broken))
     return found
-
-
-@functools.lru_cache(maxsize=4)  # the koans are asked for again and again
-def _prints(tasks: tuple[Task, ...]) -> list[Fingerprint]:
-    return [fingerprint(program) for task in tasks for program in (task.broken, task.fix)]
 
 
 def _words(program: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Where a killed run goes on."""
+"""What a killed run resumes from."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from sleepy.files import whole
+
+_FILE = "state.pt"
+
 
 def save(folder: Path, state: dict[str, Any]) -> None:
-    """Replace the checkpoint in `folder`; it is whole at any time."""
+    """Replace the checkpoint in `folder`, which is whole at any time. Raises DiskError for a disk that is full."""
     import torch
 
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "state.pt.part"
-    torch.save(state, partial)
-    partial.replace(folder / "state.pt")
+    with whole(folder / _FILE) as partial:
+        torch.save(state, partial)
 
 
 def load(folder: Path) -> dict[str, Any] | None:
-    """The checkpoint in `folder`; None when there is none, or none that can be read."""
+    """The checkpoint in `folder`; None if there is none, or none that can be read."""
     import torch
 
-    path = folder / "state.pt"
+    path = folder / _FILE
     if not path.is_file():
         return None
     try:

@@ -7,16 +7,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from sleepy.options import ranged
 from sleepy.progress import say
 from sleepy.train.algorithm import Algorithm
 from sleepy.train.batches import Batch, Example
-from sleepy.train.trainer import Past, Trainer
+from sleepy.train.trainer import Trainer
 
 FISHER = "fisher.safetensors"
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """The Fisher's diagonal, and the values theta* that the parameters are held at, by parameter."""
+
+    fisher: dict[str, Any]
+    values: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,21 +41,22 @@ class Ewc(Algorithm):
     strength: float = ranged(100.0, at_least=0)
     fisher_samples: int = ranged(8, at_least=1)
 
-    def begin(self, trainer: Trainer, past: Past) -> None:
+    def begin(self, trainer: Trainer) -> Anchor | None:
         """Anchor the parameters. Those of now are those of the last step's end, so its Fisher is made here, only when
         it is needed; the sum of the earlier ones comes from the memory."""
         from safetensors.torch import load_file
 
+        past = trainer.training.past
         memory = past.memory
         known = memory is not None and (memory / FISHER).is_file()
         steps = [step for step in (past.examples[-1:] if known else past.examples) if step]
         fishers = [load_file(memory / FISHER, device=trainer.device)] if memory and known else []
         fishers += [self.fisher(trainer, step) for step in steps]
         if not fishers:
-            say("ewc: nothing is past that could be forgotten: plain fine-tuning")
-            return
+            say("ewc: no earlier task to protect, using plain fine-tuning")
+            return None
         fisher = {name: sum(f[name] for f in fishers) for name in trainer.parameters}
-        trainer.old = (fisher, {name: p.detach().clone() for name, p in trainer.parameters.items()})
+        return Anchor(fisher, {name: p.detach().clone() for name, p in trainer.parameters.items()})
 
     def fisher(self, trainer: Trainer, examples: Sequence[Example]) -> dict[str, Any]:
         """The empirical Fisher's diagonal by parameter: the mean over examples of (d log p(answer) / d theta_i)^2,
@@ -56,43 +64,41 @@ class Ewc(Algorithm):
         import torch
 
         rows = trainer.encode(examples)
-        rows = random.Random(f"{trainer.seed} fisher").sample(rows, min(self.fisher_samples, len(rows)))
+        rows = random.Random(f"{trainer.training.seed} fisher").sample(rows, min(self.fisher_samples, len(rows)))
         rows.sort(key=lambda row: len(row.ids))
         linear = {name: m for name in trainer.parameters if (m := _linear(trainer.model, name)) is not None}
-        size = trainer.train.batch_size if len(linear) == len(trainer.parameters) else 1
+        size = trainer.settings.batch_size if len(linear) == len(trainer.parameters) else 1
         total = {name: torch.zeros_like(p) for name, p in trainer.parameters.items()}
-        trainer.model.eval()
         for start in range(0, len(rows), size):
             batch = trainer.batch(rows[start : start + size])
-            with _squared_gradients(linear) as squares:
+            with trainer.evaluating(), _squared_gradients(linear) as squares:
                 gradients = torch.autograd.grad(trainer.nll(batch).sum(), list(trainer.parameters.values()))
             for (name, square), gradient in zip(total.items(), gradients, strict=True):
                 square.add_(squares[name] if name in squares else gradient**2, alpha=1 / len(rows))
-        trainer.model.train()
         return total
 
-    def penalty(self, trainer: Trainer) -> Any:
+    def penalty(self, trainer: Trainer[Anchor]) -> Any:
         """(strength / 2) sum_i F_i (theta_i - theta*_i)^2."""
-        fisher, anchor = trainer.old
-        terms = [(fisher[name] * (p - anchor[name]) ** 2).sum() for name, p in trainer.parameters.items()]
+        anchor = trainer.state
+        terms = [(anchor.fisher[name] * (p - anchor.values[name]) ** 2).sum() for name, p in trainer.parameters.items()]
         return self.strength / 2 * sum(terms)
 
     def gradient(self, trainer: Trainer, batches: Sequence[Batch]) -> float:
         """That of the examples, and once a step that of the penalty."""
         loss = super().gradient(trainer, batches)
-        if trainer.old is None:
+        if trainer.state is None:
             return loss
         penalty = self.penalty(trainer)
         penalty.backward()
         return loss + float(penalty.detach())
 
-    def end(self, trainer: Trainer, past: Past, examples: Sequence[Example], memory: Path) -> None:
-        """Remember the sum of the Fishers so far; the next step adds that of `examples`."""
+    def end(self, trainer: Trainer[Anchor | None]) -> None:
+        """Remember the sum of the Fishers so far; the next step adds that of this one's examples."""
         from safetensors.torch import save_file
 
-        if trainer.old is not None:
-            memory.mkdir(parents=True, exist_ok=True)
-            save_file(trainer.old[0], memory / FISHER)
+        if trainer.state is not None:
+            trainer.training.memory.mkdir(parents=True, exist_ok=True)
+            save_file(trainer.state.fisher, trainer.training.memory / FISHER)
 
 
 def _linear(model: Any, parameter: str) -> Any:

@@ -4,26 +4,23 @@ the sandbox's verdict as reward. That it forgets less than fine-tuning is arXiv 
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from sleepy.artifacts import Adapter, BaseModel
-from sleepy.errors import ConfigError, TrainingError
+from sleepy.artifacts import Adapter, Task
+from sleepy.errors import ConfigError, DataError, TrainingError
+from sleepy.files import write_jsonl
 from sleepy.options import ranged
 from sleepy.progress import say
-from sleepy.train._grpo import Rewards, drawn, grpo_trainer, hushed, run, task_of
+from sleepy.train._grpo import Rewards, Rollout, hushed, train
 from sleepy.train._interrupt import deferred
-from sleepy.train.algorithm import Algorithm, memory_told, resume, save, trained
-from sleepy.train.batches import Example, encode
-from sleepy.train.device import load_base, pick_device
-from sleepy.train.lora import Lora
+from sleepy.train.algorithm import Algorithm, explain_out_of_memory, trained
+from sleepy.train.batches import Encoded, encode, schedule
 from sleepy.train.settings import Train
-from sleepy.train.trainer import NOTHING, REWARDS, Past, Tools
+from sleepy.train.trainer import Trainer
+from sleepy.train.training import REWARDS, Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +41,8 @@ class Grpo(Algorithm):
     beta: weight of the KL divergence from the model as it was before (at least 0; 0 spares a forward pass).
     compiles, passes, edit: the reward's weights (at least 0, not all 0).
     """
+
+    packages: ClassVar[tuple[str, ...]] = (*Algorithm.packages, "trl")
 
     group: int = ranged(4, at_least=2)
     max_new_tokens: int = ranged(256, at_least=1)
@@ -77,69 +76,51 @@ class Grpo(Algorithm):
     def _answers(self, train: Train) -> int:
         return train.batch_size * train.grad_accum
 
-    def fit(
-        self,
-        base: BaseModel,
-        examples: Sequence[Example],
-        *,
-        lora: Lora,
-        train: Train,
-        device: str,
-        seed: int,
-        folder: Path,
-        place: Path,
-        record: dict[str, Any],
-        past: Past = NOTHING,
-        tools: Tools | None = None,
-        on_step: Callable[[int, float], object] = lambda step, loss: None,
-    ) -> Adapter:
+    def fit(self, training: Training) -> Adapter:
         """See Algorithm.fit. The adapter's losses are TRL's; `rewards.jsonl` beside it has each step's mean reward,
         its parts and tokens. Raises DataError for an example without a task."""
-        from transformers import AutoTokenizer
-
         start = time.perf_counter()
-        self.check_machine(train, device)
-        if tools is None:
+        settings = training.settings
+        self.check_machine(settings, training.device)
+        if training.tools is None:
             raise TrainingError("algo=grpo needs a sandbox to judge answers, and was given none")
-        for example in examples:
-            task_of(example)
-        tokenizer = AutoTokenizer.from_pretrained(base.weights)
-        encoded, _ = encode(examples, tokenizer, sys.maxsize)
-        fits = [len(e.ids) <= train.max_length and len(e.ids) - e.start <= self.max_new_tokens for e in encoded]
-        limits = f"train.max_length={train.max_length}, or their fix than algo.max_new_tokens={self.max_new_tokens}"
-        if not any(fits):
-            raise TrainingError(f"all of {len(fits)} training pairs are longer than {limits}")
-        if not all(fits):
-            say(f"{fits.count(False)} of {len(fits)} pairs are longer than {limits}: left out")
-        kept = [i for i, good in enumerate(fits) if good]
-        a_step = self._answers(train) // self.group
-        order = [kept[i] for i in drawn(len(kept), a_step * train.steps, seed)]
-        config = {"max_completion_length": self.max_new_tokens, "temperature": self.temperature, "beta": self.beta}
-        rewards = Rewards(examples, tools, (self.compiles, self.passes, self.edit))
+        if blind := [example for example in training.examples if example.task is None]:
+            text = blind[0].prompt.messages[-1]["content"][:60]
+            raise DataError(f"algo=grpo needs each example's task, to judge answers by; found none with {text!r}")
         lower = "train.batch_size (and raise train.grad_accum), algo.max_new_tokens or lora.r"
-        with memory_told(lower), hushed(), deferred() as interrupted:
-            where = pick_device(device)
-            trainer = self._trainer(load_base(base, train, where), tokenizer, lora, train, where, seed, past)
-            made = grpo_trainer(trainer, encoded, rewards, self.group, config, place)
-            losses = resume(trainer, place)  # after TRL copied the adapter for its KL divergence
-            for step, loss in enumerate(losses):
-                on_step(step, loss)
-
-            def after_step(loss: float) -> None:
-                losses.append(loss)
-                on_step(len(losses) - 1, loss)
-                if interrupted() or len(losses) % train.checkpoint_every == 0 or len(losses) == train.steps:
-                    save(trainer, place, losses)
-                if interrupted():
-                    raise KeyboardInterrupt
-
-            if len(losses) < train.steps:
-                run(made, trainer, order[len(losses) * a_step :], losses, after_step)
+        with explain_out_of_memory(lower), hushed(), deferred() as interrupted:
+            trainer = self.start(training)
+            tasks, encoded = self._short(trainer)
+            prompts = schedule(encoded, 1, self._answers(settings) // self.group * settings.steps, training.seed)
+            options = {
+                "prompts": [number for (number,) in prompts],
+                "num_generations": self.group,
+                "max_completion_length": self.max_new_tokens,
+                "temperature": self.temperature,
+                "beta": self.beta,
+            }
+            stops = sorted({stop for example in training.examples for stop in example.prompt.stop})
+            rewards = Rewards(tasks, stops, training.tools, (self.compiles, self.passes, self.edit))
+            losses = train(trainer, Rollout(trainer, encoded, stops), rewards, options, interrupted)
             if self.beta:
                 trainer.model.delete_adapter("ref")
-            self.write(trainer, folder, base.name)
+            self.write(trainer)
         figures = trainer.kept["figures"]
-        lines = [json.dumps({"step": step, **row}) for step, row in enumerate(figures, 1)]
-        (folder / REWARDS).write_text("\n".join(lines) + "\n")
-        tokens = int(sum(row["tokens"] for row in figures))
-        return trained(trainer, base, folder, record, losses, time.perf_counter() - start, tokens)
+        write_jsonl(training.folder / REWARDS, [{"step": step, **row} for step, row in enumerate(figures, 1)])
+        return trained(trainer, losses, time.perf_counter() - start, int(sum(row["tokens"] for row in figures)))
+
+    def _short(self, trainer: Trainer) -> tuple[list[Task], list[Encoded]]:
+        """The tasks of the examples that are short enough, and the examples' tokens."""
+        examples, longest = trainer.training.examples, trainer.settings.max_length
+        encoded, _ = encode(examples, trainer.tokenizer, sys.maxsize)
+        kept = [
+            (example.task, row)
+            for example, row in zip(examples, encoded, strict=True)
+            if example.task and len(row.ids) <= longest and len(row.ids) - row.start <= self.max_new_tokens
+        ]
+        limits = f"train.max_length={longest}, or their fix than algo.max_new_tokens={self.max_new_tokens}"
+        if not kept:
+            raise TrainingError(f"all of {len(encoded)} training pairs are longer than {limits}")
+        if left_out := len(encoded) - len(kept):
+            say(f"{left_out} of {len(encoded)} pairs are longer than {limits}: left out")
+        return [task for task, _ in kept], [row for _, row in kept]

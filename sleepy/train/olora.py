@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from sleepy.errors import TrainingError
@@ -13,8 +12,11 @@ from sleepy.options import ranged
 from sleepy.progress import say
 from sleepy.train.algorithm import Algorithm
 from sleepy.train.batches import Batch
-from sleepy.train.lora import Lora
-from sleepy.train.trainer import Past, Trainer
+from sleepy.train.trainer import Trainer
+from sleepy.train.training import Training
+
+Pairs = list[tuple[Any, Any]]
+"""Each adapted layer's new A, which trains, and its old one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +31,12 @@ class OLora(Algorithm):
     lambda1: float = ranged(0.5, at_least=0)
     lambda2: float = ranged(0.0, at_least=0)
 
-    def adapt(self, model: Any, lora: Lora, past: Past) -> Any:
+    def adapt(self, model: Any, training: Training) -> tuple[Any, Pairs]:
         """One LoRA of the old ranks and the new, with the same alpha / r; only the new ones are parameters."""
+        lora, past = training.lora, training.past
         if past.adapter is None:
-            say("olora: no earlier adapter to protect: plain fine-tuning")
-            return lora.wrap(model)
+            say("olora: no earlier adapter to protect, using plain fine-tuning")
+            return lora.wrap(model), []
         from peft import PeftConfig, load_peft_weights
         from torch.nn.utils.parametrize import register_parametrization
 
@@ -47,48 +50,37 @@ class OLora(Algorithm):
                 f"{past.adapter}: found an adapter of other layers than lora.target_modules asks for, expected the "
                 "same in every step of olora: keep lora.target_modules as it was"
             )
+        pairs = []
         for name, linear in linears.items():
             frozen = weights[name.removesuffix("default") + "weight"].to(linear.weight)
             if ".lora_B." in name:
                 frozen = frozen * (old.lora_alpha / old.r / scale)  # 1 unless lora.alpha / lora.r has changed
             register_parametrization(linear, "weight", _beside(frozen, dim=1 if ".lora_B." in name else 0))
-        return wide
+            if ".lora_A." in name:
+                pairs.append((linear.parametrizations.weight.original, frozen))
+        return wide, pairs
 
-    def begin(self, trainer: Trainer, past: Past) -> None:
-        """Find each layer's new and old A."""
-        pairs = [m.parametrizations.weight for name, m in _grown(trainer.model) if name.endswith(".lora_A.default")]
-        trainer.old = [(pair.original, pair[0].old) for pair in pairs]
-
-    def penalty(self, trainer: Trainer) -> Any:
+    def penalty(self, trainer: Trainer[Pairs]) -> Any:
         """lambda1 sum |A_new A_old^T| + lambda2 sum norm(new), as in the authors' code."""
-        overlap = sum((new @ old.T).abs().sum() for new, old in trainer.old)
+        overlap = sum((new @ old.T).abs().sum() for new, old in trainer.state)
         return self.lambda1 * overlap + self.lambda2 * sum(p.norm() for p in trainer.parameters.values())
 
     def gradient(self, trainer: Trainer, batches: Sequence[Batch]) -> float:
         """That of the examples, and once a step that of the penalty."""
         loss = super().gradient(trainer, batches)
-        if not trainer.old:
+        if not trainer.state:
             return loss
         penalty = self.penalty(trainer)
         penalty.backward()
         return loss + float(penalty.detach())
 
-    def write(self, trainer: Trainer, folder: Path, base: str) -> None:
+    def write(self, trainer: Trainer) -> None:
         """An ordinary LoRA, the old ranks first."""
-        from torch.nn.utils.parametrize import remove_parametrizations
+        from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
-        # what is removed below lets the parameters grow in place: they are counted as they trained
-        trainer.parameters = {name: p.detach().clone() for name, p in trainer.parameters.items()}
-        for _, linear in _grown(trainer.model):
+        for linear in [m for m in trainer.model.modules() if is_parametrized(m, "weight")]:
             remove_parametrizations(linear, "weight")
-        super().write(trainer, folder, base)
-
-
-def _grown(model: Any) -> list[tuple[str, Any]]:
-    """The linear modules of the adapter that hold old ranks beside new ones, by name."""
-    from torch.nn.utils.parametrize import is_parametrized
-
-    return [(n, m) for n, m in model.named_modules() if n.endswith(".default") and is_parametrized(m, "weight")]
+        super().write(trainer)
 
 
 def _beside(frozen: Any, dim: int) -> Any:

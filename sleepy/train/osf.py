@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from sleepy.adapters.factors import Pair
-from sleepy.adapters.lora import read_lora, write_lora
+from sleepy.adapters.factors import Factors, Pair
+from sleepy.adapters.folder import read_lora, write_lora
 from sleepy.errors import ConfigError, TrainingError
 from sleepy.options import ranged
 from sleepy.train.algorithm import Algorithm
 from sleepy.train.lora import Lora
 from sleepy.train.settings import Train
-from sleepy.train.trainer import Past, Trainer
+from sleepy.train.trainer import Trainer
+from sleepy.train.training import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +42,13 @@ class Osf(Algorithm):
                 f"train.quantization: found {train.quantization}, expected none: osf takes the weights apart"
             )
 
-    def adapt(self, model: Any, lora: Lora, past: Past) -> Any:
+    def adapt(self, model: Any, training: Training) -> tuple[Any, Factors]:
         """PEFT's layers, made from the weights with the past added, in float32. What they are then put on are the
         base's own weights, with the past beside them: bf16 would round it away."""
         from peft import OSFConfig, get_peft_model
 
-        layers, rank = _chosen(model, lora), self.rank or lora.r
+        past, rank = training.past, self.rank or training.lora.r
+        layers = _chosen(model, training.lora)
         before = read_lora(past.adapter) if past.adapter else {}
         if before and before.keys() != layers.keys():
             raise TrainingError(
@@ -76,8 +77,7 @@ class Osf(Algorithm):
             linear.weight.data = plain[name]
             if name in before:
                 linear.register_forward_hook(_beside(*(side.to(linear.weight.device) for side in before[name])))
-        wrapped.before = before
-        return wrapped
+        return wrapped, before
 
     def after_step(self, trainer: Trainer) -> None:
         """Take out of the low part what lies in the frozen directions. PEFT projects the gradients, but Adam's step is
@@ -90,7 +90,7 @@ class Osf(Algorithm):
                 for name, project in _projections(layer).items():
                     low[name].copy_(project(low[name]))
 
-    def write(self, trainer: Trainer, folder: Path, base: str) -> None:
+    def write(self, trainer: Trainer[Factors]) -> None:
         """All that was added to the base's weights, as one LoRA: the earlier adapter's ranks, then this step's."""
         import torch
 
@@ -104,9 +104,9 @@ class Osf(Algorithm):
             x, root, y = torch.linalg.svd(upper @ lower.T)
             x, root, y = x[:, : len(s)], root[: len(s)].sqrt(), y[: len(s)]
             b, a = (left @ (x * root)).float(), ((right @ y.T) * root).T.float()
-            earlier = trainer.model.before.get(name, (b[:, :0], a[:0]))
+            earlier = trainer.state.get(name, (b[:, :0], a[:0]))
             factors[name] = torch.cat([earlier[0], b], 1), torch.cat([earlier[1], a])
-        write_lora(factors, folder, base)
+        write_lora(factors, trainer.training.folder, trainer.training.base.name)
 
 
 def _chosen(model: Any, lora: Lora) -> dict[str, Any]:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from sleepy.adapters.lora import find_adapters, read_all, write_lora
+from sleepy.adapters.find import find_adapters
+from sleepy.adapters.folder import read_all, seal, write_lora
 from sleepy.artifacts import Adapter, BaseModel, digest_of_file
 from sleepy.options import ranged
 from sleepy.progress import say
-from sleepy.tensors import digest_of_tensors
 from sleepy.train import _share_lora as files
 from sleepy.train.algorithm import Algorithm
-from sleepy.train.batches import Example
-from sleepy.train.lora import Lora
 from sleepy.train.shared_basis import Rule, Shared, build
-from sleepy.train.trainer import MEMORY, Past, Trainer
+from sleepy.train.trainer import Trainer
+from sleepy.train.training import MEMORY, Past, Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,35 +55,33 @@ class Share(Algorithm):
         folders = find_adapters(self.adapters).values() if self.adapters else []
         return [digest_of_file(path) for folder in folders for path in sorted(folder.glob("adapter_*"))]
 
-    def adapt(self, model: Any, lora: Lora, past: Past) -> Any:
-        """Phase 2's layers, or an ordinary LoRA where there is no basis yet."""
-        earlier = self._earlier(past)
+    def adapt(self, model: Any, training: Training) -> tuple[Any, Shared | None]:
+        """Phase 2's layers, or an ordinary LoRA where there is no basis yet; and that basis."""
+        earlier, lora = self._earlier(training.past), training.lora
         if earlier is None:
             say("share: there is no adapter yet, so an ordinary LoRA trains and the basis is made of it")
-            wrapped = super().adapt(model, lora, past)
-        else:
-            wrapped = replace(lora, r=earlier.p, alpha=lora.alpha * earlier.p / lora.r).wrap(model)
-            files.factorise(wrapped, earlier, self.phi)
-        wrapped.earlier = earlier
-        return wrapped
+            return super().adapt(model, training)
+        wrapped = replace(lora, r=earlier.p, alpha=lora.alpha * earlier.p / lora.r).wrap(model)
+        files.factorise(wrapped, earlier, self.phi)
+        return wrapped, earlier
 
-    def write(self, trainer: Trainer, folder: Path, base: str) -> None:
+    def write(self, trainer: Trainer[Shared | None]) -> None:
         """The new task's adapter, multiplied out."""
-        if trainer.model.earlier is None:
-            super().write(trainer, folder, base)
+        if trainer.state is None:
+            super().write(trainer)
         else:
-            write_lora(files.factors_of(trainer.model), folder, base)
+            write_lora(files.factors_of(trainer.model), trainer.training.folder, trainer.training.base.name)
 
-    def end(self, trainer: Trainer, past: Past, examples: Sequence[Example], memory: Path) -> None:
+    def end(self, trainer: Trainer[Shared | None]) -> None:
         """Phase 1 after the first step, phase 3 after each further one."""
-        earlier, own = trainer.model.earlier, files.factors_of(trainer.model)
+        earlier, own = trainer.state, files.factors_of(trainer.model)
         known = earlier.tasks if earlier else {}
         task = next(name for i in count(len(known) + 1) if (name := f"task_{i}") not in known)
         if earlier is None:
             shared = build({task: own}, self._rule, self.p)
         else:
             shared = earlier.grown(task, own, self._rule) if self.phi else earlier.joined(task, own)
-        files.save(shared, memory)
+        files.save(shared, trainer.training.memory)
         size = shared.storage()
         say(
             f"share: {len(shared.tasks)} tasks in {size.shared / 1e6:.2f} MB instead of {size.adapters / 1e6:.2f}, one "
@@ -120,12 +116,8 @@ class Share(Algorithm):
         return [self._written(shared, task, adapter, base, folder / task) for task in shared.tasks]
 
     def _written(self, shared: Shared, task: str, adapter: Adapter, base: BaseModel, folder: Path) -> Adapter:
-        from safetensors.torch import load_file
-
         write_lora(shared.adapter(task), folder, base.name)
-        record = {"base": base.name, "base_digest": base.digest, "share": asdict(self), "of": adapter.digest}
-        (folder / "sleepy.json").write_text(json.dumps(record))
-        digest = digest_of_tensors(load_file(folder / "adapter_model.safetensors"))
+        digest = seal(folder, base, {"share": asdict(self), "of": adapter.digest})
         return replace(adapter, folder=folder, digest=digest)
 
     @property

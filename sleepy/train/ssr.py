@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from sleepy.artifacts import Task
 from sleepy.errors import TrainingError
-from sleepy.exam.builtin import every_koan
-from sleepy.exam.read import write_jsonl
+from sleepy.files import read_jsonl, write_jsonl
 from sleepy.options import ranged
 from sleepy.progress import say
 from sleepy.train import _ssr
 from sleepy.train.algorithm import Algorithm
 from sleepy.train.batches import Example
-from sleepy.train.trainer import Past, Tools, Trainer
+from sleepy.train.trainer import Trainer
+from sleepy.train.training import Past, Tools, Training
 
 _RECORD, _MEMORY = "asked.jsonl", "rehearsal.jsonl"
 _ID = "ssr/"  # begins the id of every pair that was made here; the number of its step follows
@@ -45,54 +43,55 @@ class Ssr(Algorithm):
         found = f"kept: found {self.kept}, expected at most algo.asked={self.asked}"
         return [found] if self.kept > self.asked else []
 
-    def material(
-        self, examples: Sequence[Example], past: Past, tools: Tools | None, seed: int, place: Path
-    ) -> Sequence[Example]:
+    def material(self, training: Training) -> Sequence[Example]:
         """See Algorithm.material. Raises TrainingError when there is a past and no `tools` to ask."""
+        past, tools = training.past, training.tools
         if not any(past.examples):
-            say("ssr: nothing came before, so nothing is rehearsed: plain fine-tuning")
-            return examples
+            say("ssr: no earlier pairs to rehearse, using plain fine-tuning")
+            return training.examples
         if tools is None:
-            raise TrainingError("ssr: found a past, but neither model nor compiler to ask: run it through the pipeline")
+            raise TrainingError("ssr: there is a past, but neither a model nor a compiler to ask: use the pipeline")
         made = _remembered(past)
         for step in range(len(made), len(past.examples)):
-            shown = [e.task for e in past.examples[step] if e.task]
-            made.append(self._made(step, shown, tools, seed, place / _RECORD))
+            made.append(self._made(step, training, tools))
         pairs = [pair for step in made for pair in step]
         if not pairs:
-            say("ssr: none of the pairs written holds, so nothing is rehearsed: plain fine-tuning")
-        return [*examples, *tools.examples(pairs)]
+            say("ssr: no usable pair was written, using plain fine-tuning")
+        return [*training.examples, *tools.examples(pairs)]
 
-    def _made(self, step: int, shown: Sequence[Task], tools: Tools, seed: int, record: Path) -> list[Task]:
-        """The pairs rehearsed of one step, of which `shown` are the real ones."""
-        requests = _ssr.requests(shown, self.asked, seed)
+    def _made(self, step: int, training: Training, tools: Tools) -> list[Task]:
+        """The pairs rehearsed of one step of the past."""
+        shown = [e.task for e in training.past.examples[step] if e.task]
+        record = training.checkpoint / _RECORD
+        requests = _ssr.requests(shown, self.asked, training.seed)
         texts = _ssr.asked(tools, [prompt for _, prompt in requests], False, record)
         drafts = [
             _ssr.written(text, like, f"{_ID}{step}/{i}")
             for i, (text, (like, _)) in enumerate(zip(texts, requests, strict=True))
         ]
         broken = _ssr.rejected(drafts, tools)
-        fresh = _ssr.new(broken, shown, every_koan())
+        fresh = _ssr.new(broken, shown)
         answers = _ssr.asked(tools, [e.prompt for e in tools.examples(fresh)], True, record)
         repaired = _ssr.repaired(fresh, answers, tools)
-        kept = _ssr.diverse(_ssr.new(repaired, shown, every_koan()), self.kept)
+        kept = _ssr.diverse(_ssr.new(repaired, shown), self.kept)
         say(
             f"ssr: of {len(requests)} programs asked for rustc rejects {len(broken)}, of which {len(fresh)} are new; "
             f"{len(repaired)} are repaired, {len(kept)} kept"
         )
         return kept
 
-    def end(self, trainer: Trainer, past: Past, examples: Sequence[Example], memory: Path) -> None:
+    def end(self, trainer: Trainer) -> None:
         """Remember what was rehearsed, a line for each step that is past."""
-        made: list[list[Task]] = [[] for _ in past.examples]
-        for example in examples:
+        training = trainer.training
+        made: list[list[Task]] = [[] for _ in training.past.examples]
+        for example in training.examples:
             if example.task and example.task.id.startswith(_ID):
                 made[int(example.task.id.split("/")[1])].append(example.task)
-        write_jsonl(memory / _MEMORY, [{"pairs": [asdict(pair) for pair in step]} for step in made])
+        write_jsonl(training.memory / _MEMORY, [{"pairs": [asdict(pair) for pair in step]} for step in made])
 
 
 def _remembered(past: Past) -> list[list[Task]]:
     """The pairs made in earlier steps, by the step they stand for."""
     path = past.memory and past.memory / _MEMORY
-    lines = path.read_text(encoding="utf-8").splitlines() if path and path.is_file() else []
-    return [[Task(**{**pair, "tests": tuple(pair["tests"])}) for pair in json.loads(line)["pairs"]] for line in lines]
+    rows = read_jsonl(path) if path and path.is_file() else []
+    return [[Task(**{**pair, "tests": tuple(pair["tests"])}) for pair in row["pairs"]] for _, row in rows]

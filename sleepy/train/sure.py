@@ -5,16 +5,25 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Any
 
 from sleepy.options import ranged
 from sleepy.progress import say
 from sleepy.train.algorithm import Algorithm
 from sleepy.train.batches import Batch, Encoded, Example, encode, schedule
-from sleepy.train.trainer import Past, Trainer
+from sleepy.train.trainer import Trainer
 
 _BUFFER, _FAST = "buffer.jsonl", "fast.safetensors"
+
+
+@dataclass
+class Rehearsal:
+    """The buffer by task, the rows of it that each forward pass rehearses, and at the end the fast adapter."""
+
+    tasks: list[list[Encoded]]
+    passes: list[list[Encoded]]
+    fast: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +39,12 @@ class Sure(Algorithm):
     buffer: int = ranged(64, at_least=1)
     ema: float = ranged(0.99, at_least=0, below=1)
 
-    def begin(self, trainer: Trainer, past: Past) -> None:
+    def begin(self, trainer: Trainer) -> Rehearsal:
         """The buffer and the fast adapter of the last task; without one, the past's pairs are ranked now."""
         import torch
         from safetensors.torch import load_file
 
+        past = trainer.training.past
         trainer.kept = {name: p.detach().clone() for name, p in trainer.parameters.items()}
         if past.memory and (past.memory / _BUFFER).is_file():
             lines = (past.memory / _BUFFER).read_text(encoding="utf-8").splitlines()
@@ -45,21 +55,21 @@ class Sure(Algorithm):
         else:
             tasks = [ranked(trainer, examples) for examples in past.examples]
         tasks = split(tasks, self.buffer)
-        rows, train = [row for task in tasks for row in task], trainer.train
-        plan = schedule(rows, train.batch_size, train.steps * train.grad_accum, trainer.seed) if rows else []
-        trainer.old = tasks, [[rows[i] for i in indices] for indices in plan]
+        rows, train = [row for task in tasks for row in task], trainer.settings
+        plan = schedule(rows, train.batch_size, train.steps * train.grad_accum, trainer.training.seed) if rows else []
         if not rows:
-            say("sure: nothing came before, so nothing is rehearsed: plain fine-tuning, averaged slowly")
+            say("sure: no earlier pairs to rehearse, using plain fine-tuning and the slow average")
         if (taken := 1 - self.ema**train.steps) < 0.5:
             say(
                 f"sure: in {train.steps} steps of algo.ema={self.ema} the slow adapter takes {taken:.0%} of what is "
                 "learned; more train.steps or a lower algo.ema give it more"
             )
+        return Rehearsal(tasks, [[rows[i] for i in indices] for indices in plan])
 
-    def gradient(self, trainer: Trainer, batches: Sequence[Batch]) -> float:
+    def gradient(self, trainer: Trainer[Rehearsal], batches: Sequence[Batch]) -> float:
         """Gradient and loss of (L_new + L_buffer) / 2, each a mean over its own tokens."""
         at = trainer.step * len(batches)
-        rehearsed = [trainer.batch(rows) for rows in trainer.old[1][at : at + len(batches)]]
+        rehearsed = [trainer.batch(rows) for rows in trainer.state.passes[at : at + len(batches)]]
         if not rehearsed:
             return super().gradient(trainer, batches)
         loss = (super().gradient(trainer, batches) + super().gradient(trainer, rehearsed)) / 2
@@ -73,26 +83,26 @@ class Sure(Algorithm):
         for name, p in trainer.parameters.items():  # a checkpoint brings them back on the CPU
             trainer.kept[name] = trainer.kept[name].to(p.device).lerp(p.detach(), 1 - self.ema)
 
-    def write(self, trainer: Trainer, folder: Path, base: str) -> None:
-        """The slow adapter. It changes places with the fast one, which `end` remembers."""
+    def write(self, trainer: Trainer[Rehearsal]) -> None:
+        """The slow adapter, which takes the place of the fast one in the model."""
         import torch
 
         with torch.no_grad():
             for name, p in trainer.parameters.items():
-                fast = p.detach().clone()
+                trainer.state.fast[name] = p.detach().clone()
                 p.copy_(trainer.kept[name])
-                trainer.kept[name] = fast
-        super().write(trainer, folder, base)
+        super().write(trainer)
 
-    def end(self, trainer: Trainer, past: Past, examples: Sequence[Example], memory: Path) -> None:
+    def end(self, trainer: Trainer[Rehearsal]) -> None:
         """The buffer, with the pairs of this task that still surprise the slow adapter most, and the fast adapter."""
         from safetensors.torch import save_file
 
-        tasks = split([*trainer.old[0], ranked(trainer, examples)], self.buffer)
+        memory = trainer.training.memory
+        tasks = split([*trainer.state.tasks, ranked(trainer, trainer.training.examples)], self.buffer)
         memory.mkdir(parents=True, exist_ok=True)
         lines = [json.dumps([(row.start, row.ids) for row in task]) + "\n" for task in tasks]
         (memory / _BUFFER).write_text("".join(lines), encoding="utf-8")
-        save_file(trainer.kept, memory / _FAST)
+        save_file(trainer.state.fast, memory / _FAST)
 
 
 def split(tasks: Sequence[list[Encoded]], size: int) -> list[list[Encoded]]:
@@ -106,14 +116,13 @@ def ranked(trainer: Trainer, examples: Sequence[Example]) -> list[Encoded]:
     import torch
 
     everything = encode(examples, trainer.tokenizer, sys.maxsize)[0] if examples else []
-    rows = sorted((r for r in everything if len(r.ids) <= trainer.train.max_length), key=lambda r: len(r.ids))
+    rows = sorted((r for r in everything if len(r.ids) <= trainer.settings.max_length), key=lambda r: len(r.ids))
     surprise: list[float] = []
-    trainer.model.eval()
-    with torch.no_grad():
-        for start in range(0, len(rows), trainer.train.batch_size):
-            batch = trainer.batch(rows[start : start + trainer.train.batch_size])
+    with trainer.evaluating(), torch.no_grad():
+        size = trainer.settings.batch_size
+        for start in range(0, len(rows), size):
+            batch = trainer.batch(rows[start : start + size])
             parts = trainer.nll(batch).split(batch.learn.sum(1).tolist())
             surprise += [float(part.mean()) for part in parts]
-    trainer.model.train()
     order = sorted(range(len(rows)), key=lambda i: -surprise[i])
     return [rows[i] for i in order]

@@ -1,82 +1,70 @@
-"""What an algorithm's methods work with: the past, and the model in training."""
+"""What an algorithm's methods work with: the model in training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from sleepy.artifacts import Check, Completion, Prompt, Task, ToCheck, digest_of, digest_of_file
 from sleepy.train.batches import Batch, Encoded, Example, collate, encode
 from sleepy.train.settings import Train
+from sleepy.train.training import MEMORY, NOTHING, REWARDS, Past, Tools, Training
 
-MEMORY, REWARDS = "memory", "rewards.jsonl"  # what may lie beside an adapter
+__all__ = ["MEMORY", "NOTHING", "REWARDS", "Past", "Tools", "Trainer"]
 
-
-@dataclass(frozen=True)
-class Past:
-    """What came before: the examples of each earlier step, and the folder of the adapter as it is now (None: a fresh
-    one). What an algorithm remembers besides lies in that folder's `memory`. In a run without a stream the past is
-    one step: the pairs that the baseline passes."""
-
-    examples: tuple[tuple[Example, ...], ...] = ()
-    adapter: Path | None = None
-
-    @property
-    def memory(self) -> Path | None:
-        """The folder that the algorithm's `end` wrote in the last step, if any."""
-        folder = self.adapter and self.adapter / MEMORY
-        return folder if folder and folder.is_dir() else None
-
-    def identity(self) -> dict[str, object]:
-        """All of it that may change what comes next; part of the key of a checkpoint."""
-        files = sorted(p for p in self.adapter.rglob("*") if p.is_file()) if self.adapter else []
-        known = {"adapter_model.safetensors", "adapter_config.json"}
-        return {
-            "examples": [digest_of([(e.prompt.messages, e.answer) for e in step]) for step in self.examples],
-            "files": [digest_of_file(p) for p in files if p.name in known or p.parent.name == MEMORY],
-        }
-
-
-NOTHING = Past()
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What an algorithm may ask beyond its examples.
-
-    check: the sandbox's verdicts on programs, in order.
-    ask: greedy answers to prompts by the base model, or (`latest` true) by it with the past's adapter on.
-    program: the program in an answer.
-    examples: tasks as the model sees them in training.
-    """
-
-    check: Callable[[Sequence[ToCheck]], list[Check]]
-    ask: Callable[[Sequence[Prompt], bool], list[Completion]]
-    program: Callable[[str], str]
-    examples: Callable[[Sequence[Task]], list[Example]]
+State = TypeVar("State")
 
 
 @dataclass
-class Trainer:
-    """What an algorithm's methods see. `model` is PEFT's; `parameters` are those that train, by name. `kept` holds
-    tensors that a checkpoint must bring back besides them; `old` is for whatever `begin` prepares."""
+class Trainer(Generic[State]):
+    """What an algorithm's methods see. `model` is PEFT's; `parameters` are those that train, by name. `state` is the
+    algorithm's own: what its `adapt` and `begin` returned. `kept` holds what a checkpoint must bring back besides the
+    parameters."""
 
+    training: Training
     model: Any
+    tokenizer: Any
     optimizer: Any
     parameters: dict[str, Any]
-    train: Train
     device: str
-    seed: int
-    tokenizer: Any
+    state: State
     step: int = 0
     kept: dict[str, Any] = field(default_factory=dict)
-    old: Any = None
+    trainable: int = field(init=False)  # numbers in the parameters
+
+    def __post_init__(self) -> None:
+        self.trainable = sum(p.numel() for p in self.parameters.values())
+
+    @property
+    def settings(self) -> Train:
+        """The training's settings."""
+        return self.training.settings
+
+    def begin_step(self, step: int) -> None:
+        """Set the step's learning rate and random numbers: a resumed run draws what an unbroken one draws."""
+        import torch
+
+        self.step = step
+        torch.manual_seed(self.training.seed * 1_000_003 + step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.rate(step)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """The model without dropout, in the block. Layers of 4 bits stay as they train: on some CPUs bitsandbytes packs
+        them for inference when it finds them in evaluation, for good, and then no gradient passes through them."""
+        self.model.eval()
+        for module in self.model.modules():
+            module.training = hasattr(module, "quant_state")
+        try:
+            yield
+        finally:
+            self.model.train()
 
     def encode(self, examples: Sequence[Example]) -> list[Encoded]:
         """Examples as tokens, without those that are too long."""
-        return encode(examples, self.tokenizer, self.train.max_length)[0]
+        return encode(examples, self.tokenizer, self.settings.max_length)[0]
 
     def batch(self, rows: Sequence[Encoded]) -> Batch:
         """Encoded examples as one batch on the device."""
@@ -84,11 +72,19 @@ class Trainer:
         return collate(rows, self.tokenizer.eos_token_id if pad is None else pad, self.device)
 
     def nll(self, batch: Batch) -> Any:
-        """Negative log-likelihood of each answer token, shape (tokens,), in float32. The head sees the positions that
-        are learned and no others: it is a quarter of a small model's work."""
+        """Negative log-likelihood of each answer token, shape (tokens,), in float32.
+
+        The model's own forward computes it, with whatever it does to its logits (Gemma2 caps them, Granite and Cohere
+        scale them); but its head sees only the positions that are learned, as it is a quarter of a small model's work.
+        """
         from torch.nn.functional import cross_entropy
 
         inner = self.model.get_base_model()
-        hidden = inner.get_decoder()(input_ids=batch.ids, attention_mask=batch.mask).last_hidden_state
-        logits = inner.get_output_embeddings()(hidden[batch.learn])
-        return cross_entropy(logits.float(), batch.targets, reduction="none")
+        hook = inner.get_output_embeddings().register_forward_pre_hook(
+            lambda head, inputs: (inputs[0][batch.learn][None], *inputs[1:])
+        )
+        try:
+            logits = inner(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
+        finally:
+            hook.remove()
+        return cross_entropy(logits[0].float(), batch.targets, reduction="none")

@@ -5,16 +5,15 @@ from __future__ import annotations
 import pytest
 
 from sleepy.artifacts import BaseModel, Served
-from sleepy.engines import _http, _remote
+from sleepy.engines import _server
 
 KEY = "sk-none-of-your-business"
 
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short waits, a key, and no memory of other tests' servers."""
-    monkeypatch.setattr(_http, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(_remote, "_files", {})
+    """Short pauses, and a key."""
+    monkeypatch.setattr(_server, "_PAUSE", 0.001)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 

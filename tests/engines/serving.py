@@ -42,6 +42,12 @@ def said(value: object, status: int = 200, headers: dict[str, str] | None = None
     return status, headers or {}, json.dumps(value).encode()
 
 
+def in_turn(*replies: Reply) -> Callable[[Asked], Reply]:
+    """One reply after the other, then the last again."""
+    left = list(replies)
+    return lambda asked: left.pop(0) if len(left) > 1 else left[0]
+
+
 @contextmanager
 def answering(answer: Callable[[Asked], Reply]) -> Iterator[Local]:
     """A server on a free local port; `answer` is called for each request, in the request's own thread."""
@@ -77,7 +83,7 @@ def answering(answer: Callable[[Asked], Reply]) -> Iterator[Local]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     local = Local(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield local

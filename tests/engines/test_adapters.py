@@ -1,4 +1,4 @@
-"""Adapters switched on a loaded SmolLM2: each says what its merged file says, in any order and company."""
+"""Adapters switched on a loaded tiny model: each says what its merged file says, in any order and company."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from sleepy.artifacts import Adapter, BaseModel, HotAdapter, Prompt, Served
-from sleepy.deliver.merge import Merge
+from sleepy.deliver.merge import merge
 from sleepy.engines.llama_cpp import LlamaCpp
 from sleepy.engines.transformers import Transformers
 from sleepy.errors import EngineError
@@ -17,18 +17,14 @@ from sleepy.gguf.header import read_header
 from sleepy.gguf.write import write_f16
 from tests.adapters.made import random_adapter, tiny_base
 
-pytestmark = pytest.mark.slow  # together they are half a minute
-
 Engine = LlamaCpp | Transformers
 LLAMA, HF = LlamaCpp(threads=1, context=512), Transformers(device="cpu", precision="fp32")
 PROMPTS = [
-    Prompt(({"role": "system", "content": "You know Rust."}, {"role": "user", "content": text}), "In Rust,", (), "", 16)
-    for text in ("What is ownership?", "Why is borrowing checked?", "What is a lifetime?")
+    Prompt(({"role": "system", "content": "You know Rust."}, {"role": "user", "content": text}), "In Rust,", (), "", 4)
+    for text in ("What is ownership?", "Why is borrowing checked?", "What is a lifetime?", *"fghjkpqvwz")
 ]
 SHORT = [replace(prompt, max_tokens=8) for prompt in PROMPTS[:2]]
-BOTH = pytest.mark.parametrize(
-    ("engine", "prompts"), [(LLAMA, PROMPTS), (HF, SHORT)], ids=["llama_cpp", "transformers"]
-)
+BOTH = pytest.mark.parametrize("engine", [LLAMA, HF], ids=["llama_cpp", "transformers"])
 
 
 def hot(base: BaseModel, adapter: Adapter) -> HotAdapter:
@@ -39,22 +35,27 @@ def hot(base: BaseModel, adapter: Adapter) -> HotAdapter:
 
 
 @pytest.fixture(scope="module")
-def adapters(smollm2: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> list[Adapter]:
+def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    return tiny_base(tmp_path_factory.mktemp("base") / "llama", "llama")
+
+
+@pytest.fixture(scope="module")
+def adapters(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> list[Adapter]:
     folder = tmp_path_factory.mktemp("hot")
-    return [random_adapter(smollm2, folder / name, size) for name, size in (("day.1", 0.05), ("day.2", -0.05))]
+    return [random_adapter(base, folder / name, size) for name, size in (("day.1", 0.3), ("day.2", -0.3))]
 
 
 @pytest.fixture(scope="module")
-def served(smollm2: BaseModel, adapters: list[Adapter]) -> Served:
-    return Served("smollm2", smollm2.gguf_f16, smollm2.weights, "x", tuple(hot(smollm2, a) for a in adapters))
+def served(base: BaseModel, adapters: list[Adapter]) -> Served:
+    return Served("tiny", base.gguf_f16, base.weights, "x", tuple(hot(base, a) for a in adapters))
 
 
 @pytest.fixture(scope="module")
-def merged(smollm2: BaseModel, adapters: list[Adapter], tmp_path_factory: pytest.TempPathFactory) -> Served:
-    """SmolLM2 with the first of the adapters in its weights."""
+def merged(base: BaseModel, adapters: list[Adapter], tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """The model with the first of the adapters in its weights."""
     folder = tmp_path_factory.mktemp("merged")
-    weights = Merge().merge(adapters[0], smollm2, folder / "weights")
-    write_f16(weights, smollm2, folder / "f16.gguf", {})
+    weights = merge(adapters[0], base, folder / "weights")
+    write_f16(weights, base, folder / "f16.gguf", {})
     return Served("merged", folder / "f16.gguf", weights, "y")
 
 
@@ -68,46 +69,42 @@ def worn(name: str, prompts: list[Prompt]) -> list[Prompt]:
     return [replace(prompt, adapter=name) for prompt in prompts]
 
 
-@BOTH
-def test_an_adapter_says_what_its_merged_weights_say(
-    engine: Engine, prompts: list[Prompt], served: Served, merged: Served
-) -> None:
-    plain, first, second, again = texts(
-        engine, served, prompts, worn("day.1", prompts), worn("day.2", prompts), prompts
-    )
-    assert first == texts(engine, merged, prompts)[0]
-    assert plain == again == texts(engine, replace(served, adapters=()), prompts)[0]
-    assert all(len({*row}) == 3 for row in zip(plain, first, second, strict=True))
+def alike(one: list[str], two: list[str]) -> int:
+    """How many answers are the same, of 13: a near-tie of a random model may fall to either side."""
+    return sum(a == b for a, b in zip(one, two, strict=True))
 
 
 @BOTH
-def test_mixed_prompts_come_back_in_order_and_as_if_asked_alone(
-    engine: Engine, prompts: list[Prompt], served: Served
-) -> None:
+def test_an_adapter_says_what_its_merged_weights_say(engine: Engine, served: Served, merged: Served) -> None:
+    plain, first, second, again = texts(engine, served, PROMPTS, *(worn(f"day.{i}", PROMPTS) for i in (1, 2)), PROMPTS)
+    assert alike(first, texts(engine, merged, PROMPTS)[0]) >= 10
+    assert plain == again == texts(engine, replace(served, adapters=()), PROMPTS)[0]
+    assert max(alike(plain, first), alike(plain, second), alike(first, second)) <= 2
+
+
+@BOTH
+def test_mixed_prompts_come_back_in_order_and_as_if_asked_alone(engine: Engine, served: Served) -> None:
     order = ((0, "day.2"), (0, ""), (1, "day.1"), (1, "day.2"), (1, ""))
-    mixed = [replace(prompts[i], adapter=name) for i, name in order]
+    mixed = [replace(SHORT[i], adapter=name) for i, name in order]
     together, *alone = texts(engine, served, mixed, *([prompt] for prompt in mixed))
     assert together == [answer for one in alone for answer in one]
     assert len({*together}) == 5
 
 
 @BOTH
-def test_an_unknown_adapter_is_an_engine_error_before_anything_is_answered(
-    engine: Engine, prompts: list[Prompt], tiny: Served
-) -> None:
+def test_an_unknown_adapter_is_an_engine_error_before_anything_is_answered(engine: Engine, tiny: Served) -> None:
     answered: list[int] = []
     with engine.open(tiny) as session:
-        with pytest.raises(EngineError, match=r"adapter 'night', expected one that tiny is served with \(whole, "):
-            session.generate([prompts[0], *worn("night", prompts)], lambda place, completion: answered.append(1))
+        with pytest.raises(EngineError, match=r"adapter 'night', which tiny does not have \(its adapters: whole, "):
+            session.generate([SHORT[0], *worn("night", SHORT)], lambda index, completion: answered.append(1))
         assert not answered
-        assert len(session.generate([prompts[0], *worn("whole", prompts)])) == 1 + len(prompts)
+        assert len(session.generate([SHORT[0], *worn("whole", SHORT)])) == 3
 
 
 @pytest.fixture(scope="module")
-def tiny(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Served:
-    """A tiny model, a sound adapter of it, and every kind of one that is not."""
+def tiny(base: BaseModel, smollm2: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """The model with a sound adapter, and with every kind of one that is not."""
     folder = tmp_path_factory.mktemp("tiny")
-    base = tiny_base(folder / "llama", "llama")
     whole = hot(base, random_adapter(base, folder / "whole"))
     qwen2 = tiny_base(folder / "qwen2")
     other = hot(qwen2, random_adapter(qwen2, folder / "other"))
@@ -134,52 +131,52 @@ def tiny(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Served:
     ranks = (folder / "bare" / config).read_text().replace('"rank_pattern": {}', '"rank_pattern": {"up_proj": 8}')
     (folder / "bare" / config).write_text(ranks)
     model = HotAdapter("model", base.gguf_f16, base.weights)
-    smollm2 = replace(served.adapters[0], name="smollm2")
-    return Served("tiny", base.gguf_f16, base.weights, "z", (whole, other, model, smollm2, *bad))
-
-
-def refuses(engine: Engine, model: Served, name: str, message: str) -> None:
-    """The adapter is refused with `message`, and the session is what it was."""
-    with engine.open(model) as session:
-        before = session.generate(SHORT)[0].text
-        with pytest.raises(EngineError, match=message):
-            session.generate(worn(name, SHORT))
-        assert session.generate(SHORT)[0].text == before
+    large = hot(smollm2, random_adapter(smollm2, folder / "large"))
+    return Served("tiny", base.gguf_f16, base.weights, "z", (whole, other, model, large, *bad))
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("engine", "refusals"),
     [
-        ("missing", "no adapter file .*export the adapter as GGUF first"),
-        ("half", "found a truncated file .*make it again"),
-        ("header", "found a damaged or truncated file .*expected GGUF"),
-        ("empty", "found a damaged or truncated file"),
-        ("text", "it begins with b'no a'"),
-        ("typed", "expected a LoRA adapter with its alpha"),
-        ("bare", "GGUF file of type adapter with 0 tensors, expected a LoRA adapter"),
-        ("vast", "the adapter cannot be read: "),
-        ("model", "GGUF file of type unknown with 20 tensors, expected a LoRA adapter"),
-        ("other", "found an adapter for the architecture qwen2, but tiny is llama"),
-        ("renamed", r"blk\.0\.ffn_no.* but tiny has no such weight there: this adapter is of another base model"),
-        ("smollm2", r"\(576, 4\) x \(4, 1536\), but tiny has \(64, 128\) there: this adapter is of another"),
+        (
+            LLAMA,
+            {
+                "missing": "no adapter file .*export the adapter as GGUF first",
+                "half": "truncated file",
+                "header": "damaged or truncated file",
+                "empty": "damaged or truncated file",
+                "text": "it begins with b'no a'",
+                "typed": "not a LoRA adapter with its alpha",
+                "bare": "GGUF file of type adapter with 0 tensors, not a LoRA adapter",
+                "vast": "The adapter cannot be read: ",
+                "model": "GGUF file of type unknown with 20 tensors, not a LoRA adapter",
+                "other": "an adapter for the architecture qwen2, but tiny is llama",
+                "renamed": r"blk\.0\.ffn_no.* but tiny has no such weight there: the adapter belongs to another base",
+                "large": r"\(576, 4\) x \(4, 1536\), but tiny has \(64, 128\) there: the adapter belongs to another",
+            },
+        ),
+        (
+            HF,
+            {
+                "missing": r"holds no PEFT adapter \(adapter_config\.json",
+                "model": "holds no PEFT adapter ",
+                "half": "PEFT cannot load .*it may be damaged",
+                "text": "PEFT cannot load .*it may be damaged",
+                "bare": "(?s)PEFT cannot load .*size mismatch.*it may be damaged",
+                "typed": "PEFT cannot load .*NONE",
+                "empty": "PEFT cannot load ",
+                "large": r"\(576, 4\) x \(4, 1536\), but tiny has \(64, 128\) there: the adapter belongs to another",
+            },
+        ),
     ],
+    ids=["llama_cpp", "transformers"],
 )
-def test_llama_cpp_says_what_is_wrong_with_a_file(name: str, message: str, tiny: Served) -> None:
-    refuses(LLAMA, tiny, name, message)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("missing", r"no PEFT adapter in .*adapter_config\.json"),
-        ("model", r"no PEFT adapter in "),
-        ("half", "PEFT cannot load .*it may be damaged"),
-        ("text", "PEFT cannot load .*it may be damaged"),
-        ("bare", "(?s)PEFT cannot load .*size mismatch.*it may be damaged"),
-        ("typed", "PEFT cannot load .*NONE"),
-        ("empty", "PEFT cannot load "),
-        ("smollm2", r"\(576, 4\) x \(4, 1536\), but tiny has \(64, 128\) there: this adapter is of another"),
-    ],
-)
-def test_transformers_says_what_is_wrong_with_a_folder(name: str, message: str, tiny: Served) -> None:
-    refuses(HF, tiny, name, message)
+def test_a_bad_adapter_is_refused_in_words_and_leaves_the_session_as_it_was(
+    engine: Engine, refusals: dict[str, str], tiny: Served
+) -> None:
+    with engine.open(tiny) as session:
+        before = session.generate(SHORT)
+        for name, message in refusals.items():
+            with pytest.raises(EngineError, match=message):
+                session.generate(worn(name, SHORT))
+            assert [c.text for c in session.generate(SHORT)] == [c.text for c in before], name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import numpy as np
 import pytest
 
 from sleepy.artifacts import BaseModel, Completion, Prompt, Served
-from sleepy.engines.engine import Engine, picker
-from sleepy.engines.llama_cpp import LlamaCpp
-from sleepy.engines.transformers import Transformers
+from sleepy.engines.engine import picker
+from sleepy.engines.llama_cpp import LlamaCpp, LlamaSession
+from sleepy.engines.transformers import Transformers, TransformersSession
 from sleepy.errors import EngineError
 
 PROGRAM = "fn add(a: i32, b: i32) -> i32 {\n    a + b\n}"
@@ -35,72 +36,76 @@ def f16(smollm2: BaseModel) -> Served:
     return Served("smollm2", smollm2.gguf_f16, smollm2.weights, "x")
 
 
-def test_engines_agree(f16: Served) -> None:
-    with LlamaCpp(threads=1).open(f16) as one, Transformers(device="cpu", precision="fp32").open(f16) as two:
-        ours, theirs = one.generate(PROMPTS), two.generate(PROMPTS)
+@pytest.fixture(scope="module")
+def llama(f16: Served) -> Iterator[LlamaSession]:
+    with LlamaCpp(threads=1).open(f16) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def huggingface(f16: Served) -> Iterator[TransformersSession]:
+    with Transformers(device="cpu", precision="fp32").open(f16) as session:
+        yield session
+
+
+def test_engines_agree(llama: LlamaSession, huggingface: TransformersSession) -> None:
+    ours, theirs = llama.generate(PROMPTS), huggingface.generate(PROMPTS)
     assert [c.prompt_tokens for c in ours] == [c.prompt_tokens for c in theirs]
     assert sum(a.text == b.text for a, b in zip(ours, theirs, strict=True)) >= 2
     assert all(c.text and "```" not in c.text and c.completion_tokens <= 40 and c.seconds > 0 for c in (*ours, *theirs))
 
 
-def test_lookup_and_shared_prefix_do_not_change_the_answers(f16: Served) -> None:
+def test_lookup_and_shared_prefix_do_not_change_the_answers(f16: Served, llama: LlamaSession) -> None:
     told: list[tuple[int, Completion]] = []
-    with LlamaCpp(threads=1).open(f16) as session:
-        found = session.generate(PROMPTS, lambda place, completion: told.append((place, completion)))
-        assert told == list(enumerate(found))
-        together = [c.text for c in found]
-        backwards = [c.text for c in session.generate(PROMPTS[::-1])][::-1]
-        alone = [session.generate([p])[0].text for p in PROMPTS]
+    found = llama.generate(PROMPTS, lambda index, completion: told.append((index, completion)))
+    assert told == list(enumerate(found))
+    together = [c.text for c in found]
+    backwards = [c.text for c in llama.generate(PROMPTS[::-1])][::-1]
+    alone = [llama.generate([p])[0].text for p in PROMPTS]
+    drawn = [replace(p, temperature=0.7, seed=seed) for seed, p in enumerate(PROMPTS[:2])]
     with LlamaCpp(threads=1, lookup=False).open(f16) as session:
-        plain = [c.text for c in session.generate(PROMPTS)]
-    assert together == backwards == alone == plain
+        assert together == backwards == alone == [c.text for c in session.generate(PROMPTS)]
+        assert [c.text for c in llama.generate(drawn)] == [c.text for c in session.generate(drawn)]
 
 
-def test_a_long_prefix_that_is_still_in_memory_is_not_read_again(f16: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_prefix_that_is_still_in_memory_is_not_read_again(
+    llama: LlamaSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     body = "\n".join(f"    let n{i} = {i} * {i} + 1;" for i in range(12))
     talk = PROMPTS[0].messages[0], {"role": "user", "content": f"Repeat:\n{body}"}
     long = replace(PROMPTS[0], messages=talk, copy_from="", max_tokens=8)
     other = replace(long, prefill="Hello, my name is")
-    with LlamaCpp(threads=1).open(f16) as session:
-        read: list[int] = []
-        decode = session._decode
-        monkeypatch.setattr(session, "_decode", lambda tokens, *how: read.append(len(tokens)) or decode(tokens, *how))
-        first, again, third, _ = session.generate([long, long, other, PROMPTS[1]])
-        assert first.prompt_tokens > 150 and sum(read) < 2 * first.prompt_tokens
-        alone = session.generate([other])[0]
-    assert first.text == again.text and third.text == alone.text != first.text
+    read: list[int] = []
+    decode = llama._decode
+    monkeypatch.setattr(llama, "_decode", lambda tokens, *how: read.append(len(tokens)) or decode(tokens, *how))
+    first, again, third, _ = llama.generate([long, long, other, PROMPTS[1]])
+    assert first.prompt_tokens > 150 and sum(read) < 2 * first.prompt_tokens
+    assert first.text == again.text and third.text == llama.generate([other])[0].text != first.text
 
 
 def drawn(seed: int, temperature: float = 1.0) -> Prompt:
     return replace(PROMPTS[0], max_tokens=6, temperature=temperature, seed=seed)
 
 
-@pytest.mark.parametrize(
-    "engine", [LlamaCpp(threads=1), Transformers(device="cpu", precision="fp32")], ids=["llama_cpp", "transformers"]
-)
-def test_a_seed_draws_the_same_answer_again_and_another_one_another(engine: Engine, f16: Served) -> None:
-    with engine.open(f16) as session:
-        one, two, greedy, cold, again = [
-            c.text for c in session.generate([drawn(1), drawn(2), drawn(1, 0.0), drawn(1, 1e-4), drawn(1)])
-        ]
+@pytest.mark.parametrize("engine", ["llama", "huggingface"])
+def test_a_seed_draws_the_same_answer_again_and_another_one_another(
+    engine: str, request: pytest.FixtureRequest
+) -> None:
+    session = request.getfixturevalue(engine)
+    one, two, greedy, cold, again = [
+        c.text for c in session.generate([drawn(1), drawn(2), drawn(1, 0.0), drawn(1, 1e-4), drawn(1)])
+    ]
     assert one == again and one != two and one != greedy and cold == greedy
 
 
-def test_greedy_is_the_likeliest_token_whatever_a_model_s_own_settings_say(f16: Served) -> None:
+def test_greedy_is_the_likeliest_token_whatever_a_model_s_own_settings_say(
+    huggingface: TransformersSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     talk = ({"role": "user", "content": "Repeat: one two one two one two one two"},)
-    with Transformers(device="cpu", precision="fp32").open(f16) as session:
-        plain = session.generate([replace(PROMPTS[0], messages=talk, max_tokens=12)])
-        session._model.generation_config.repetition_penalty = 9.0
-        assert session.generate([replace(PROMPTS[0], messages=talk, max_tokens=12)])[0].text == plain[0].text
-
-
-def test_drafts_do_not_change_what_is_drawn(f16: Served) -> None:
-    prompts = [replace(p, temperature=0.7, seed=seed) for seed, p in enumerate(PROMPTS[:2])]
-    found = []
-    for lookup in (True, False):
-        with LlamaCpp(threads=1, lookup=lookup).open(f16) as session:
-            found.append([c.text for c in session.generate(prompts)])
-    assert found[0] == found[1]
+    asked = [replace(PROMPTS[0], messages=talk, max_tokens=12)]
+    plain = huggingface.generate(asked)
+    monkeypatch.setattr(huggingface._model.generation_config, "repetition_penalty", 9.0)
+    assert huggingface.generate(asked)[0].text == plain[0].text
 
 
 def test_a_token_is_drawn_as_often_as_its_probability_says() -> None:
@@ -117,6 +122,9 @@ def test_a_token_is_drawn_as_often_as_its_probability_says() -> None:
 def test_identity_changes_with_what_changes_answers() -> None:
     assert LlamaCpp(threads=1).identity() == LlamaCpp(threads=2).identity() != LlamaCpp(lookup=False).identity()
     assert Transformers(precision="fp32").identity() != Transformers(precision="bf16").identity()
+    known = Transformers().identity()
+    assert known.keys() == {"engine", "transformers", "torch", "device", "precision"}
+    assert known["engine"] == "transformers" and known["torch"]
 
 
 def test_a_prompt_that_does_not_fit_is_an_engine_error(f16: Served) -> None:
@@ -127,7 +135,7 @@ def test_a_prompt_that_does_not_fit_is_an_engine_error(f16: Served) -> None:
 
 def test_a_missing_or_truncated_model_is_an_engine_error(f16: Served, tmp_path: Path) -> None:
     with (
-        pytest.raises(EngineError, match="no model file"),
+        pytest.raises(EngineError, match=r"no model file .*run the export stage"),
         LlamaCpp(threads=1).open(Served("x", tmp_path / "no.gguf", tmp_path, "x")),
     ):
         pass

@@ -51,9 +51,9 @@ def url(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 @pytest.fixture(scope="module")
 def prompts() -> list[Prompt]:
     """What is asked about the first short koans."""
-    tasks = [task for task in every_koan() if len(task.broken) < 300][:4]
+    tasks = [task for task in every_koan() if len(task.broken) < 300][:3]
     failed = Check("compile", "error: it does not compile")
-    return [replace(SingleShot().first(task, failed), max_tokens=24) for task in tasks]
+    return [replace(SingleShot().first(task, failed), max_tokens=16) for task in tasks]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_a_real_server_says_what_the_embedded_engine_says(
     assert [c.text for c in ours] == [c.text for c in embedded]
     assert [c.prompt_tokens for c in ours] == [c.prompt_tokens for c in embedded]
     assert [heard[i] for i in range(len(prompts))] == ours
-    assert len({c.text for c in ours}) == len(prompts) and all(0 < c.completion_tokens <= 24 for c in ours)
+    assert len({c.text for c in ours}) == len(prompts) and all(0 < c.completion_tokens <= 16 for c in ours)
 
 
 @pytest.mark.slow
@@ -97,11 +97,11 @@ def test_a_drawn_answer_repeats_with_its_seed(url: str, served: Served, prompts:
 
 def test_a_real_server_refuses_a_wrong_key(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong")
-    with pytest.raises(EngineError, match=r"status 401.*variable OPENAI_API_KEY: what it holds is not acc") as refused:
+    with pytest.raises(EngineError, match=r"status 401.*variable OPENAI_API_KEY is not accepted") as refused:
         OpenAI(base_url=url).identity()
     assert "sk-wrong" not in str(refused.value)
     monkeypatch.delenv("OPENAI_API_KEY")
-    with pytest.raises(EngineError, match="it is empty or not set"):
+    with pytest.raises(EngineError, match="OPENAI_API_KEY is empty or not set"):
         OpenAI(base_url=url).identity()
 
 
@@ -120,7 +120,7 @@ def test_an_adapter_that_the_server_does_not_list_is_an_engine_error(
     heard: list[int] = []
     with (
         OpenAI(base_url=url).open(served) as session,
-        pytest.raises(EngineError, match=r"adapter night, but .* lists smol: load it there under that name"),
+        pytest.raises(EngineError, match=r"does not list the adapter night: load it there under that name"),
     ):
         session.generate([prompts[0], replace(prompts[1], adapter="night")], lambda i, c: heard.append(i))
     assert not heard

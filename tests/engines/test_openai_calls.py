@@ -1,4 +1,4 @@
-"""OpenAI's protocol: what is sent, and servers that go wrong in every way."""
+"""OpenAI's protocol: what is sent, and what a user is told about a server that goes wrong."""
 
 from __future__ import annotations
 
@@ -7,40 +7,31 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import replace
-from email.utils import formatdate
 from pathlib import Path
 
 import pytest
 
 from sleepy.artifacts import Completion, Prompt, Served
-from sleepy.engines import _remote
-from sleepy.engines.openai import OpenAI, _each
+from sleepy.engines._server import Template
+from sleepy.engines.openai import OpenAI
 from sleepy.errors import EngineError
 from sleepy.options import problems_of
 from tests.engines.conftest import KEY
-from tests.engines.serving import Asked, Reply, answering, free_port, said
+from tests.engines.serving import Asked, Reply, answering, free_port, in_turn, said
 
 pytestmark = pytest.mark.usefixtures("fast")
 
-ANSWER = {"choices": [{"text": "fn main() {}\n```\n"}], "usage": {"prompt_tokens": 9, "completion_tokens": 4}}
-CHAT = {"choices": [{"message": {"content": "Here:\n```rust\nfn main() {}\n```\n"}}], "usage": ANSWER["usage"]}
+USAGE = {"prompt_tokens": 9, "completion_tokens": 4}
+CHAT = {"choices": [{"message": {"content": "Here:\n```rust\nfn main() {}\n```\n"}}], "usage": USAGE}
 ASKED = Prompt(({"role": "user", "content": "Repair."},), "```rust\n", ("\n```",), max_tokens=7)
 NOWHERE = Served("x", Path("x.gguf"), Path("x"), "x")
 
 
-def ask(local_url: str, options: OpenAI, prompts: list[Prompt] | None = None) -> list[Completion]:
+def ask(url: str, options: OpenAI, prompts: list[Prompt] | None = None) -> list[Completion]:
     """What a chat server says; no tokenizer is needed for it."""
-    with replace(options, base_url=local_url, model="m", chat=True).open(NOWHERE) as session:
+    with replace(options, base_url=url, model="m", chat=True).open(NOWHERE) as session:
         return session.generate(prompts or [ASKED])
-
-
-def in_turn(*replies: Reply) -> Callable[[Asked], Reply]:
-    """One reply after the other, then the last again."""
-    left = list(replies)
-    return lambda asked: left.pop(0) if len(left) > 1 else left[0]
 
 
 def test_what_a_chat_server_is_sent_and_what_is_taken_from_its_answer() -> None:
@@ -55,35 +46,27 @@ def test_what_a_chat_server_is_sent_and_what_is_taken_from_its_answer() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        said({"error": "busy"}, 500), said({}, 503), said({}, 429, {"Retry-After": "0"}), (200, {}, b"<html>"),
-        (200, {}, b"[1]"), (200, {"Content-Length": "999"}, b"{"), said({}, 429, {"Retry-After": "soon"}),
-    ],
-    ids=["500", "503", "429", "html", "list", "broken off", "odd wait"],
-)  # fmt: skip
-def test_what_may_pass_is_tried_again(bad: Reply) -> None:
+@pytest.mark.parametrize("bad", [said({"error": "loading"}, 503), said({}, 429, {"Retry-After": "0"})])
+def test_a_busy_server_is_asked_again(bad: Reply) -> None:
     with answering(in_turn(bad, bad, said(CHAT))) as local:
-        assert ask(local.url, OpenAI(retries=2, timeout=2))[0].text == "fn main() {}"
+        assert ask(local.url, OpenAI(retries=2))[0].text == "fn main() {}"
         assert len(local.asked) == 3
-    with answering(in_turn(bad)) as local:
-        with pytest.raises(EngineError, match=r"\(tried 3 times\)"):
-            ask(local.url, OpenAI(retries=2, timeout=2))
+    with answering(lambda asked: bad) as local:
+        with pytest.raises(EngineError, match=f"status {bad[0]} .*It stayed so after all retries"):
+            ask(local.url, OpenAI(retries=2))
         assert len(local.asked) == 3
 
 
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
-        (said({"error": f"no such key: {KEY}"}, 401), r"status 401 .*no such key: \*\*\*"),
+        (said({"error": f"no such key: {KEY}"}, 401), r"status 401 .*no such key: \*\*\*.*OPENAI_API_KEY is not acc"),
         (said({"error": "no such model"}, 404), "status 404 .*no such model.*engine.model"),
-        (said({"error": "unknown field top_k"}, 400), "unknown field top_k.*extra"),
+        (said({"error": "unknown field top_k"}, 400), "unknown field top_k.*engine.extra"),
         (said({"choices": []}), "expected a completion with its usage"),
         (said({**CHAT, "usage": None}), "expected a completion with its usage"),
-        (said({"choices": [{"message": {"content": 3}}], "usage": CHAT["usage"]}), "expected a completion"),
-        (said({}, 429, {"Retry-After": "3600"}), "asks to wait 3600 s"),
-        (said({}, 503, {"Retry-After": formatdate(time.time() + 7200, usegmt=True)}), r"asks to wait [67]\d\d\d s"),
+        ((200, {}, b"<html>"), "expected a JSON object, got: <html>. Is it an OpenAI-compatible server"),
+        ((200, {"Content-Length": "999"}, b"{"), "the connection failed"),
     ],
 )
 def test_what_will_not_pass_is_said_at_once(reply: Reply, words: str) -> None:
@@ -94,36 +77,30 @@ def test_what_will_not_pass_is_said_at_once(reply: Reply, words: str) -> None:
     assert KEY not in str(refused.value)
 
 
-def test_the_key_does_not_follow_a_redirect() -> None:
+def test_a_redirect_is_named_and_not_followed() -> None:
     with (
         answering(lambda asked: said({"data": [{"id": "m"}]})) as other,
         answering(lambda asked: (302, {"Location": f"{other.url}/models"}, b"")) as local,
-        pytest.raises(EngineError, match=f"moved to {other.url}/models; correct engine.base_url"),
+        pytest.raises(EngineError, match=f"moved to {other.url}/models: correct engine.base_url"),
     ):
         OpenAI(base_url=local.url).identity()
     assert len(local.asked) == 1 and not other.asked
 
 
-def test_a_server_is_waited_for_as_long_as_it_asks() -> None:
-    with answering(in_turn(said({}, 429, {"Retry-After": "1"}), said(CHAT))) as local:
-        start = time.perf_counter()
-        ask(local.url, OpenAI())
-        assert time.perf_counter() - start >= 1
-
-
 def test_nobody_listening_and_nobody_answering() -> None:
-    with pytest.raises(EngineError, match=r"no server answers at http://127.0.0.1:\d+ .*engine.base_url \(tried 2"):
+    with pytest.raises(EngineError, match=r"No server answers at http://127.0.0.1:\d+: start it"):
         ask(f"http://127.0.0.1:{free_port()}", OpenAI(retries=1))
     late = threading.Event()
 
     def slow(asked: Asked) -> Reply:
-        late.wait(5)
+        late.wait(30)
         return said(CHAT)
 
     with answering(slow) as local:
-        with pytest.raises(EngineError, match=r"no answer within 0.2 s: raise engine.timeout.*\(tried 2 times"):
+        with pytest.raises(EngineError, match=r"no answer within 0.2 s. Raise engine.timeout"):
             ask(local.url, OpenAI(retries=1, timeout=0.2))
         late.set()
+    assert len(local.asked) == 2
 
 
 def test_which_model_of_several() -> None:
@@ -131,10 +108,10 @@ def test_which_model_of_several() -> None:
     with answering(lambda asked: said(lists)) as local:
         assert OpenAI(base_url=local.url).identity()["model"] == "one"
         lists["data"].append({"id": "two"})
-        with pytest.raises(EngineError, match=r"lists 2 models \(one, two\), expected one: choose with engine.model"):
+        with pytest.raises(EngineError, match=r"lists 2 models \(one, two\): choose one with engine.model"):
             OpenAI(base_url=local.url).identity()
         lists["data"] = [{"name": "one"}]
-        with pytest.raises(EngineError, match=r"expected models: name engine.model"):
+        with pytest.raises(EngineError, match=r"lists no models .*set engine.model"):
             OpenAI(base_url=local.url).identity()
 
 
@@ -142,14 +119,14 @@ def test_a_listed_adapter_answers_as_the_model_of_its_name() -> None:
     lists = {"data": [{"id": "m"}, {"id": "night", "parent": "m"}]}
     with answering(lambda asked: said(lists if asked.method == "GET" else CHAT)) as local:
         ask(local.url, OpenAI(), [ASKED, replace(ASKED, adapter="night")])
-    assert sorted(asked.json["model"] for asked in local.asked if asked.body) == ["m", "night"]
+    assert [asked.json["model"] for asked in local.asked if asked.body] == ["m", "night"]
 
 
 def test_a_server_that_counts_other_tokens_serves_something_else(served: Served) -> None:
     with (
-        answering(lambda asked: said(ANSWER)) as local,
+        answering(lambda asked: said({"choices": [{"text": "fn main() {}"}], "usage": USAGE})) as local,
         OpenAI(base_url=local.url, model="m").open(served) as session,
-        pytest.raises(EngineError, match=r"counted 9 tokens in a prompt, smollm2 has \d\d for it"),
+        pytest.raises(EngineError, match=r"counted 9 tokens in a prompt that has \d\d for smollm2"),
     ):
         session.generate([ASKED])
 
@@ -159,14 +136,14 @@ def test_the_token_that_servers_put_before_every_text_is_left_to_them(served: Se
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(served.weights)
-    text = _remote.Wording(served).text(ASKED)
+    text = Template(served).text(ASKED)
     assert text.startswith("<|im_start|>system\n") and text.endswith(
         "Repair.<|im_end|>\n<|im_start|>assistant\n```rust\n"
     )
     begin = (tokenizer.bos_token, tokenizer.bos_token_id)
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{begin[0]} $A", special_tokens=[begin])
     tokenizer.save_pretrained(tmp_path)
-    assert begin[0] + _remote.Wording(replace(served, weights=tmp_path)).text(ASKED) == text
+    assert begin[0] + Template(replace(served, weights=tmp_path)).text(ASKED) == text
 
 
 def test_a_server_cannot_have_become_the_exported_model(served: Served) -> None:
@@ -174,44 +151,48 @@ def test_a_server_cannot_have_become_the_exported_model(served: Served) -> None:
     for _ in range(2):
         with options.open(served):
             pass
-    with (
-        pytest.raises(EngineError, match=r"now for other\.gguf: it cannot have changed by itself"),
-        options.open(replace(served, gguf=Path("other.gguf"))),
-    ):
+    other = replace(served, gguf=Path("other.gguf"))
+    with pytest.raises(EngineError, match=r"cannot answer for other\.gguf"), options.open(other):
         pass
+    with OpenAI(base_url="http://127.0.0.1:1/v1", model="m", chat=True).open(other):
+        pass  # another run's engine
 
 
-def test_a_failure_ends_all_and_is_the_failure() -> None:
+def test_answers_come_at_once_and_keep_their_places() -> None:
+    meet = threading.Barrier(3, timeout=30)
+
     def answer(asked: Asked) -> Reply:
-        return said(CHAT) if "fine" in str(asked.json["messages"]) else said({"error": "no"}, 400)
+        meet.wait()
+        return said({**CHAT, "choices": [{"message": asked.json["messages"][0]}]})
+
+    with answering(answer) as local:
+        prompts = [replace(ASKED, messages=({"role": "user", "content": f"{i}"},)) for i in range(6)]
+        assert [c.text for c in ask(local.url, OpenAI(parallel=3), prompts)] == [f"{i}" for i in range(6)]
+
+
+def test_a_failure_waits_for_no_answer_and_ends_all() -> None:
+    over = threading.Event()
+
+    def answer(asked: Asked) -> Reply:
+        if "fine" not in str(asked.json["messages"]):
+            return said({"error": "no"}, 400)
+        over.wait(300)
+        return said(CHAT)
 
     good = replace(ASKED, messages=({"role": "user", "content": "fine"},))
     with answering(answer) as local:
         with pytest.raises(EngineError, match="status 400"):
             ask(local.url, OpenAI(parallel=2), [good, ASKED, *[good] * 50])
-        sent = len(local.asked)
-        time.sleep(0.5)
-        assert len(local.asked) <= min(sent + 2, 40)
+        assert not over.is_set() and len(local.asked) <= 4
+        over.set()
 
 
-def test_calls_run_at_once_and_keep_their_places() -> None:
-    meet = threading.Barrier(3, timeout=5)
-
-    def call(i: int) -> Completion:
-        meet.wait()
-        return Completion(str(i), i, i, 0.0)
-
-    found = dict(_each([lambda i=i: call(i) for i in range(6)], 3))
-    assert {place: c.text for place, c in found.items()} == {i: str(i) for i in range(6)}
-
-
-@pytest.mark.parametrize("parallel", [1, 3])
-def test_ctrl_c_does_not_wait_for_answers(parallel: int) -> None:
+def test_ctrl_c_does_not_wait_for_answers() -> None:
     """A process of its own is interrupted while the server thinks."""
     code = (
         "import signal, sys; from tests.engines.test_openai_calls import ASKED, OpenAI, ask\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job is born without one
-        f"ask(sys.argv[1], OpenAI(parallel={parallel}), [ASKED] * 5)"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job starts without one
+        "ask(sys.argv[1], OpenAI(parallel=2), [ASKED] * 5)"
     )
     arrived, late = threading.Event(), threading.Event()
 
@@ -232,21 +213,18 @@ def test_ctrl_c_does_not_wait_for_answers(parallel: int) -> None:
 
 
 def test_what_a_config_may_not_say() -> None:
-    assert not problems_of(OpenAI(), "engine")
+    for sound in ("http://localhost:8080/v1", "https://host/a/v1/", "http://[::1]:8080", "http://10.0.0.1"):
+        assert not problems_of(OpenAI(base_url=sound), "engine")
     for wrong in (
-        "localhost:8080/v1",
-        "file:///etc",
-        "http://me:word@host/v1",
-        "http://host/v1?key=a",
-        "http://[x/v1",
+        "localhost:8080/v1", "file:///etc", "http://me:word@host/v1", "http://host/v1?key=word", "http://[x/v1",
         "http://x:y",
-    ):
+    ):  # fmt: skip
         (line,) = problems_of(OpenAI(base_url=wrong), "engine")
-        assert line.startswith("engine.base_url: found") and "word" not in line.replace("password", "")
+        assert line.startswith("engine.base_url: ") and "word" not in line.replace("password", "")
 
 
 def test_a_key_that_no_header_can_carry_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-sécret")
-    with pytest.raises(EngineError, match="OPENAI_API_KEY holds signs") as refused:
+    with pytest.raises(EngineError, match="OPENAI_API_KEY has invalid characters") as refused:
         OpenAI().identity()
     assert "cret" not in str(refused.value)

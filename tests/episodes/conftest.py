@@ -1,4 +1,4 @@
-"""What the tests of episodes share: one of them, a file of them."""
+"""What the tests of episodes share: one of them, a file of them, a process that writes them."""
 
 from __future__ import annotations
 
@@ -32,29 +32,18 @@ def python(code: str, path: Path, episode: Episode) -> subprocess.Popen[str]:
 @pytest.fixture
 def episode() -> Episode:
     """The episode of a repair that did not compile."""
+    diff = '--- broken.rs\n+++ attempt.rs\n@@ -1 +1 @@\n-fn f() {}\n+fn g() { "°\u2028\x85\t\0" }\n'
     return Episode(
-        run="run-1",
-        task="borrow_checker/word_report",
-        family="borrow_checker",
-        pattern="use_after_move",
-        attempt=0,
-        prompt="a" * 64,
-        model="b" * 64,
-        adapter="",
-        before="E0382 borrow of moved value: _",
-        after="E0308 mismatched types\nE0382 use of moved value: _",
-        diff='--- broken.rs\n+++ attempt.rs\n@@ -1 +1 @@\n-fn f() {}\n+fn g() { "°\u2028\t\0" }\n',
-        verdict="compile",
-        prompt_tokens=321,
-        completion_tokens=38,
-        milliseconds=1234,
-        time="2026-03-01T12:00:00.000001+00:00",
-    )
+        run="run-1", task="borrow_checker/word_report", family="borrow_checker", pattern="use_after_move", attempt=0,
+        prompt="a" * 64, model="b" * 64, adapter="", before="E0382 borrow of moved value: _",
+        after="E0308 mismatched types\nE0382 use of moved value: _", diff=diff, verdict="compile", prompt_tokens=321,
+        completion_tokens=38, milliseconds=1234, time="2026-03-01T12:00:00.000001+00:00",
+    )  # fmt: skip
 
 
 def all_of(path: Path) -> list[Episode]:
     with open_episodes(path, create=False) as store:
-        return list(store.episodes())
+        return store.episodes()
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,8 +13,8 @@ from sleepy.episodes.__main__ import main
 from sleepy.episodes.jsonl import export_episodes, import_episodes
 from sleepy.episodes.store import Episode, open_episodes
 from sleepy.errors import DataError
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from sleepy.files import read_jsonl, write_jsonl
+from tests.episodes.conftest import all_of
 
 
 @pytest.fixture
@@ -43,59 +40,66 @@ def test_there_and_back_is_exact(filled: Path, tmp_path: Path) -> None:
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.text(), st.text(), st.integers(0, 2**63 - 1))
-def test_any_text_comes_back(tmp_path: Path, episode: Episode, diff: str, task: str, tokens: int) -> None:
-    odd = replace(episode, diff=diff, task=task, prompt_tokens=tokens)
-    (tmp_path / "a.jsonl").write_text(json.dumps(asdict(odd)), encoding="utf-8")
+@given(st.text(alphabet=st.characters(codec="utf-8")), st.integers(0, 2**63 - 1))
+def test_any_text_comes_back(tmp_path: Path, episode: Episode, text: str, tokens: int) -> None:
+    odd = replace(episode, diff=text, task=text, prompt_tokens=tokens)
+    assert write_jsonl(tmp_path / "a.jsonl", [odd, {"text": text}]) == 2
+    assert read_jsonl(tmp_path / "a.jsonl") == [(1, asdict(odd)), (2, {"text": text})]
+    write_jsonl(tmp_path / "a.jsonl", [odd])
     import_episodes(tmp_path / "a.jsonl", tmp_path / "e.db")
-    with open_episodes(tmp_path / "e.db") as store:
-        assert odd in list(store.episodes())
+    assert odd in all_of(tmp_path / "e.db")
+
+
+def test_only_a_newline_ends_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes('{"a": "x\u2028\u2029\x85\x1fy"}\r\n\n{"b": 1}'.replace("\x1f", "\\u001f").encode())
+    assert read_jsonl(path) == [(1, {"a": "x\u2028\u2029\x85\x1fy"}), (3, {"b": 1})]
+
+
+def test_every_line_that_is_no_object_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b'{"run": "cut o\n{}\n[1, 2]\n\xff\n{"a": "\\ud800"}\n' + b"[" * 100_000)
+    with pytest.raises(DataError) as caught:
+        read_jsonl(path)
+    words = [(1, "Unterminated string"), (3, "got list"), (4, "decode"), (5, "surrogates"), (6, "recursion")]
+    for line, (number, word) in zip(str(caught.value).split("\n"), words, strict=True):
+        assert line.startswith(f"{path}:{number}: ") and word in line
+    with pytest.raises(DataError, match=r"gone.jsonl: cannot be read: No such file"):
+        read_jsonl(tmp_path / "gone.jsonl")
 
 
 DAMAGE = [
-    ('{"run": "cut o', "Unterminated string"),
-    ("[1, 2]", "found no JSON object"),
-    ({"diff": None}, "diff: found None, expected a text"),
-    ({"attempt": "1"}, "attempt: found '1', expected a whole number from 0"),
-    ({"attempt": True}, "attempt: found True"),
-    ({"milliseconds": -1}, "milliseconds: found -1"),
-    ({"prompt_tokens": 2**63}, "prompt_tokens: found 9223372036854775808"),
-    ({"verdict": "great"}, "verdict: found 'great', expected one of compile, test, passed"),
-    ({"time": "2026-03-01T12:00:00Z"}, "time: found '2026-03-01T12:00:00Z', expected UTC as in 2"),
-    ({"time": "yesterday"}, "time: found 'yesterday'"),
+    ({"diff": None}, "diff: got None, must be a text"),
+    ({"attempt": "1"}, "attempt: got '1', must be a whole number, at least 0"),
+    ({"attempt": True}, "attempt: got True"),
+    ({"milliseconds": -1}, "milliseconds: got -1"),
+    ({"prompt_tokens": 2**63}, "prompt_tokens: got 9223372036854775808"),
+    ({"verdict": "great"}, "verdict: got 'great', must be one of compile, test, passed"),
+    ({"time": "2026-03-01T12:00:00Z"}, "time: got '2026-03-01T12:00:00Z', must be UTC, such as 2"),
+    ({"time": "yesterday"}, "time: got 'yesterday'"),
     ({"mood": "calm"}, "mood is unknown"),
-    ({"diff": "\ud800"}, "surrogates not allowed"),
     ({"run": ...}, "run is missing"),
-    ("[" * 100_000, "recursion"),
 ]
 
 
-@pytest.mark.parametrize(("damage", "words"), DAMAGE)
-def test_a_damaged_line_is_named_and_nothing_is_imported(
-    filled: Path, tmp_path: Path, episode: Episode, damage: str | dict[str, object], words: str
-) -> None:
-    if isinstance(damage, dict):
-        record = {name: value for name, value in {**asdict(episode), **damage}.items() if value is not ...}
-        damage = json.dumps(record)
+def test_what_is_no_episode_is_named_and_nothing_is_imported(filled: Path, tmp_path: Path, episode: Episode) -> None:
+    good = asdict(replace(episode, run="new"))
+    damaged = [{k: v for k, v in {**good, **damage}.items() if v is not ...} for damage, _ in DAMAGE]
     source = tmp_path / "in.jsonl"
-    source.write_text(json.dumps(asdict(replace(episode, run="new"))) + "\n\n" + damage + "\n", encoding="utf-8")
-    before = exported(filled, tmp_path / "before.jsonl")
+    write_jsonl(source, [good, *damaged])
+    before = all_of(filled)
     with pytest.raises(DataError) as caught:
         import_episodes(source, filled)
-    assert f"{source}, line 3: " in str(caught.value) and words in str(caught.value)
-    assert exported(filled, tmp_path / "after.jsonl") == before
+    *lines, last = str(caught.value).split("\n")
+    for number, (line, (_, words)) in enumerate(zip(lines, DAMAGE, strict=True), 2):
+        assert line.startswith(f"{source}:{number}: {words}")
+    assert last == "Nothing was imported" and all_of(filled) == before
     with pytest.raises(DataError):
         import_episodes(source, tmp_path / "new.db")
     assert not (tmp_path / "new.db").exists()
 
 
-def test_a_line_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
-    (tmp_path / "in.jsonl").write_bytes(b"\xff\n")
-    with pytest.raises(DataError, match="line 1: 'utf-8' codec can't decode"):
-        import_episodes(tmp_path / "in.jsonl", tmp_path / "e.db")
-
-
-def test_the_command_line_shows_exports_and_imports(
+def test_the_command_line_shows_checks_exports_and_imports(
     filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["show", str(filled), "--last", "2"]) == 0
@@ -107,20 +111,23 @@ def test_the_command_line_shows_exports_and_imports(
         ["all", "1", "0", "2", "3"],
     ]
     assert sorted(line[2] for line in said[6:]) == ["borrow_checker/word_report", "lifetimes/a"]
+    assert main(["check", str(filled)]) == 0
     assert main(["export", str(filled), str(tmp_path / "a.jsonl")]) == 0
     assert main(["import", str(tmp_path / "a.jsonl"), str(tmp_path / "b.db")]) == 0
-    assert "3 episodes written" in (out := capsys.readouterr().out) and "3 of 3 episodes were new" in out
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(str(tmp_path))[0] for line in said] == [
+        "",
+        "3 episodes written to ",
+        "3 of 3 episodes were new to ",
+    ]
 
 
-def test_what_is_wrong_is_a_message(tmp_path: Path) -> None:
+def test_what_is_wrong_is_a_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.db").write_text("no database " * 100)
-    for words in (
-        ["show", "bad.db"],
-        ["export", "gone.db", "a.jsonl"],
-        ["import", "gone.jsonl", "e.db"],
+    for command, *names in (
+        ["show", "bad.db"], ["check", "bad.db"], ["export", "gone.db", "a.jsonl"], ["import", "gone.jsonl", "e.db"],
         ["show", "."],
-    ):
-        command = [sys.executable, "-m", "sleepy.episodes", words[0], *(str(tmp_path / name) for name in words[1:])]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 1 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
-        assert words[1].rstrip(".") in done.stderr
+    ):  # fmt: skip
+        assert main([command, *(str(tmp_path / name) for name in names)]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("error: ") and names[0].rstrip(".") in said

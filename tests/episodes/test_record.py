@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleepy.artifacts import Attempt, Prompt, Task, digest_of
+from sleepy.artifacts import Attempt, Check, Prompt, Task, digest_of
 from sleepy.episodes.record import diff, recorder
 from sleepy.episodes.store import open_episodes
 from sleepy.sandbox.checker import Checker
@@ -33,7 +33,7 @@ def test_every_attempt_is_stored_as_it_happens(tmp_path: Path, checker: Checker,
             prompt = Prompt(({"role": "user", "content": "mend it"},), "", (), adapter="night" if number else "")
             record(koan, number, prompt, attempt, before, check)
             with open_episodes(path, create=False) as other:
-                assert len(list(other.episodes())) == number + 1
+                assert len(other.episodes()) == number + 1
             before = check
         first, second, third = store.episodes()
     assert [e.verdict for e in (first, second, third)] == ["compile", "test", "passed"]
@@ -46,6 +46,16 @@ def test_every_attempt_is_stored_as_it_happens(tmp_path: Path, checker: Checker,
     assert (third.prompt_tokens, third.completion_tokens, third.milliseconds) == (102, 10, 1234)
     assert first.diff == "" and "+fn total(words: &[String])" in third.diff.replace("+pub fn", "+fn")
     assert timedelta(0) <= datetime.now(UTC) - datetime.fromisoformat(third.time) < timedelta(minutes=1)
+
+
+def test_a_mixture_of_adapters_has_the_digest_of_all_of_them(tmp_path: Path, koan: Task) -> None:
+    found = Check("passed", "")
+    with open_episodes(tmp_path / "e.db") as store:
+        record = recorder(store, "run-7", "m", {"b": "2", "": "merged", "a": "1"})
+        for number, name in enumerate(["a", "", "arrow:3:1.0"]):
+            attempt = Attempt("", koan.fix, "passed", (), 1, 1, 0.1)
+            record(koan, number, Prompt((), "", (), adapter=name), attempt, found, found)
+        assert [e.adapter for e in store.episodes()] == ["1", "merged", digest_of(["1", "2"])]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from sleepy.artifacts import Task
 from sleepy.errors import DataError
 from sleepy.exam.builtin import Builtin
 from sleepy.exam.file import File
-from sleepy.exam.read import read_tasks, write_jsonl
+from sleepy.exam.read import read_tasks
+from sleepy.files import write_jsonl
 from sleepy.pairs.builtin import load_pairs
 
 
@@ -39,16 +40,15 @@ def test_a_wrong_field_is_named(tmp_path: Path, koan: Task, change: dict[str, ob
 
 
 def test_every_bad_line_is_reported(tmp_path: Path, koan: Task) -> None:
-    record = asdict(koan)
-    missing = {k: v for k, v in record.items() if k != "fix"}
-    (tmp_path / "k.jsonl").write_text(
-        "\n".join(["{oops", json.dumps(missing), "[]", json.dumps(record), json.dumps(record)])
-    )
-    with pytest.raises(DataError) as error:
-        read_tasks(tmp_path / "k.jsonl")
-    lines = str(error.value).splitlines()
-    assert [line.split(":")[1] for line in lines] == ["1", "2", "3", "5"]
-    assert "not JSON" in lines[0] and "missing fix" in lines[1] and "stands on line 4" in lines[3]
+    record = json.dumps(asdict(koan))
+    missing = json.dumps({k: v for k, v in asdict(koan).items() if k != "fix"})
+    for lines, wrong in ((["{oops", record, "[]"], [1, 3]), (["", missing, record, record], [2, 4])):
+        (tmp_path / "k.jsonl").write_text("\n".join(lines))
+        with pytest.raises(DataError) as error:
+            read_tasks(tmp_path / "k.jsonl")
+        said = str(error.value).splitlines()
+        assert [int(line.split(":")[1]) for line in said] == wrong
+    assert "missing fix" in said[0] and "stands on line 3" in said[1]
 
 
 def test_a_pair_may_come_without_tests(tmp_path: Path, koan: Task) -> None:

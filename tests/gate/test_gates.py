@@ -2,36 +2,64 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleepy.artifacts import Result, Scores, Verdict
-from sleepy.evaluate.stats import compare
+from sleepy.artifacts import Attempt, BaseModel, Result, Scores, TaskSet
+from sleepy.errors import ConfigError
+from sleepy.evaluate.candidates import Base, Candidate, Measured
+from sleepy.exam.builtin import frozen
+from sleepy.gate.gate import Verdict
 from sleepy.gate.no_loss import NoLoss
 from sleepy.gate.significant_gain import SignificantGain
 from sleepy.options import problems_of
 
+BASE = Base(BaseModel("model", Path(), Path(), Path(), "d"))
 
-def decide(gate: NoLoss | SignificantGain, **families: str) -> Verdict:
+
+def decide(gate: NoLoss | SignificantGain, changed: bool = True, **families: str) -> Verdict[Candidate]:
+    """The verdict; `changed`: at least one answer is another one."""
+
     def scores(passing: str) -> Scores:
+        program = passing if changed else ""
+        attempts = (Attempt("", program, "passed", (), 1, 1, 0.0),)
         results = tuple(
-            Result(f"{family}/{i}", family, "", 1, word in passing, ())
+            Result(f"{family}/{i}", family, "", 1, word in passing, attempts)
             for family, words in families.items()
             for i, word in enumerate(words)
         )
         return Scores("set", "d", "model", "engine", results, 1.0)
 
-    before, after = scores("-1"), scores("+1")
-    return gate.decide(compare(before, after), before, after)
+    return gate.judge(Measured(BASE, scores("-1")), Measured(BASE, scores("+1")))
 
 
 def test_reason_names_the_numbers():
     verdict = decide(NoLoss(), a="+++-----", b="111" + "0" * 10)
-    assert verdict == Verdict(
-        False, "refused: 3 fixes, 5 regressions, pass rate 38.1 % -> 28.6 % (p = 0.73): below the baseline", "no_loss"
+    assert (verdict.promoted, verdict.rule, verdict.candidate) == (False, "no_loss", BASE)
+    assert verdict.reason == (
+        "refused: 3 fixes, 5 regressions, pass rate 38.1 % -> 28.6 % of 21 koans of set (p = 0.73): below the baseline"
     )
     assert decide(NoLoss(), a="+0").reason.startswith("promoted: 1 fix, 0 regressions, pass rate 0.0 % -> 50.0 %")
+
+
+@pytest.mark.parametrize("gate", [NoLoss(), SignificantGain()])
+def test_a_candidate_that_changes_no_answer_is_refused(gate):
+    refused = decide(gate, changed=False, a="1010")
+    assert not refused.promoted and refused.reason.endswith(": no answer changed")
+
+
+def test_the_panel_is_drawn_by_the_seed_and_never_what_is_reported_on():
+    exam, val = frozen("koans"), frozen("koans_val")
+    drawn = [NoLoss(koans=20).panel(exam, seed) for seed in (0, 0, 1)]
+    assert [len(p) for p in drawn] == [20, 20, 20] and drawn[0] == drawn[1] != drawn[2]
+    assert {t.id for t in drawn[0]} <= {t.id for t in val} and drawn[0].name == "koans_val[20]"
+    assert NoLoss(koans=0).panel(exam, 0) == val == NoLoss(koans=0, tasks="exam").panel(val, 0)
+    few = TaskSet("koans[2]", "2", exam.tasks[:2])
+    with pytest.raises(ConfigError, match=r"gate.tasks=exam: 2 of these koans are frozen and in koans\[2\]"):
+        NoLoss(tasks="exam").panel(few, 0)
 
 
 def test_no_loss_takes_a_draw_and_refuses_one_regression_more():
@@ -62,7 +90,7 @@ def test_significant_gain_wants_more_than_chance():
     assert decide(SignificantGain(), a="++++++", b="10").promoted  # p = 0.03125
     assert not decide(SignificantGain(alpha=0.01), a="++++++", b="10").promoted
     weak = decide(SignificantGain(), a="+++++")
-    assert weak.reason.endswith("above the baseline, but not significantly (p < 0.05 is asked for)")
+    assert weak.reason.endswith("above the baseline, but not significantly (the gate asks for p < 0.05)")
     assert weak.rule == "significant_gain"
 
 
@@ -88,4 +116,4 @@ def test_no_gate_promotes_a_worse_model_and_the_strict_one_promotes_less(familie
 def test_alpha_has_bounds(option):
     assert problems_of(option(), "gate") == []
     for alpha in (0.0, 1.0, -1.0):
-        assert problems_of(option(alpha=alpha), "gate")[0].startswith(f"gate.alpha: found {alpha}")
+        assert problems_of(option(alpha=alpha), "gate")[0].startswith(f"gate.alpha: got {alpha}")

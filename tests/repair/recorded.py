@@ -10,7 +10,7 @@ from pathlib import Path
 from sleepy.artifacts import Completion, HotAdapter, Prompt, Result, Served, Task, TaskSet
 from sleepy.engines.engine import Done, ignore
 from sleepy.errors import EngineError
-from sleepy.evaluate.harness import evaluate
+from sleepy.evaluate.harness import Examination
 from sleepy.repair.strategy import Strategy
 from sleepy.sandbox.checker import Checker
 
@@ -49,5 +49,6 @@ def repaired(
 ) -> tuple[Result, list[Prompt]]:
     """What comes of a task when the model answers with `texts`, and what it was asked."""
     engine = Recorded(list(texts))
-    scores = evaluate(served(*adapters), TaskSet("t", "1", (task,)), engine, repair, checker)
+    asks = Examination(engine, repair.serving(list(adapters)), checker)
+    scores = asks.run(served(*adapters), TaskSet("t", "1", (task,)))
     return scores.results[0], engine.asked

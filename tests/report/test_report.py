@@ -1,112 +1,162 @@
-"""The report of real Scores: page and terminal table hold the same figures."""
+"""The report of real Scores: page and terminal hold the same figures, and say what they mean."""
 
 from __future__ import annotations
 
-import dataclasses
-import io
 import re
 from dataclasses import replace
 
 import pytest
 from matplotlib.image import imread
-from rich.console import Console
 
-from sleepy.artifacts import Scores
+from sleepy.artifacts import Mix, Result, Scores
 from sleepy.options import problems_of
-from sleepy.report.report import Full
-from sleepy.report.summary import duration, limits, median_steps
-from sleepy.report.terminal import show
-from tests.report.made import FAMILIES, printed, result, summary
+from sleepy.report.report import Report
+from sleepy.report.summary import delivery, duration, effort, headline, limits, outcome_style
+from tests.report.made import FAMILIES, TASK, paged, pair, printed, result, summary
 
 
 def test_page_links_resolve_and_pictures_are_pictures(tmp_path):
-    files = Full(dpi=60).write(tmp_path / "new" / "folder", summary())
-    text = files.page.read_text()
-    links = re.findall(r"\]\(([^)]+)\)", text)
+    files = Report(dpi=60).write(tmp_path / "new" / "folder", summary())
+    links = re.findall(r"\]\(([^)]+)\)", files.page.read_text())
     assert [files.page.parent / link for link in links] == list(files.pictures)
     assert {p.name for p in files.pictures} == {"koans.png", "families.png", "learning_curve.png"}
     for picture in files.pictures:
         pixels = imread(picture)
-        assert pixels.shape[1] > 400
-        assert pixels[..., :3].std() > 0.02  # not blank
+        assert pixels.shape[1] > 400 and pixels[..., :3].std() > 0.02  # not blank
 
 
 def test_dpi_sets_the_size_and_pictures_can_be_left_out(tmp_path):
-    widths = [imread(Full(dpi=dpi).write(tmp_path / str(dpi), summary()).pictures[0]).shape[1] for dpi in (60, 120)]
-    assert widths[1] == pytest.approx(2 * widths[0], abs=2)
-    files = Full(pictures=False).write(tmp_path / "none", summary())
-    assert files.pictures == ()
-    assert "![" not in files.page.read_text()
+    wide = [imread(Report(dpi=dpi).write(tmp_path / str(dpi), summary()).pictures[0]).shape[1] for dpi in (60, 120)]
+    assert wide[1] == pytest.approx(2 * wide[0], rel=0.05)
+    files = Report(pictures=False).write(tmp_path / "none", summary())
+    assert files.pictures == () and "![" not in files.page.read_text()
     assert [p.name for p in files.page.parent.iterdir()] == ["report.md"]
 
 
 def test_page_holds_the_numbers(tmp_path):
     run = summary()
-    text = Full(pictures=False).write(tmp_path, run).page.read_text()
-    assert "| all | 8/21 = 38.1 % | 20.8 to 59.1 | 11/21 = 52.4 % | 32.4 to 71.7 | 5 | 2 |" in text
-    assert "| borrow_checker | 4/9 = 44.4 % | 18.9 to 73.3 | 5/9 = 55.6 % | 26.7 to 81.1 | 2 | 1 |" in text
-    assert "| rust_2024 | 0/3 = 0.0 % | 0.0 to 56.1 | 0/3 = 0.0 % | 0.0 to 56.1 | 0 | 0 |" in text
-    assert "Difference +14.3 points" in text and "p = 0.45" in text
-    assert f"{100 * run.comparison.detectable:.1f} points to be noticed" in text
-    assert "| median steps to a pass | 1 | 2 |" in text
-    assert f"| prompt tokens | {8 * 310 + 13 * 300} | {21 * 300 + 11 * 310 + 10 * 300} |" in text
-    assert f"| answer tokens | {8 * 41 + 13 * 40} | {21 * 40 + 11 * 41 + 10 * 40} |" in text
-    assert "| train | 1 min 23 s |" in text and "| in all | 2 min 23 s |" in text
-
-
-def test_page_lists_every_changed_koan_with_how_it_ended(tmp_path):
-    run = summary()
-    text = Full(pictures=False).write(tmp_path, run).page.read_text()
-    listed = re.findall(r"^\| `(\w+)` \|.*\| (.+) \| (.+) \|$", text, re.MULTILINE)
-    failed = "compile E0502 E0499"
-    assert listed == [(i, failed, "passed") for i in run.comparison.fixes] + [
-        (i, "passed", failed) for i in run.comparison.regressions
-    ]
-    none = Full(pictures=False).write(tmp_path, summary({"a": "10"})).page.read_text()
-    assert "Fixes (failed before, pass now): none." in none
-
-
-def test_page_says_how_to_repeat_the_run(tmp_path):
-    run = summary()
-    text = Full(pictures=False).write(tmp_path, run).page.read_text()
-    assert "git checkout c0ffee1\npython run.py 'lora.target_modules=[q_proj,v_proj]' algo=replay\n" in text
-    for fact in (
-        run.run_id,
-        run.before.tasks_digest,
-        run.mix.digest,
-        "3 replay, 2 success",
-        run.adapter.digest,
-        run.gguf.digest,
-        run.proof,
-        run.ui_line,
-        "4399104 parameters",
-        "koans 3",
+    text = paged(run, tmp_path)
+    for words in (
+        "| all | 8/21 = 38.1 % | 20.8 to 59.1 | 11/21 = 52.4 % | 32.4 to 71.7 | 5 | 2 |",
+        "| borrow_checker | 4/9 = 44.4 % | 18.9 to 73.3 | 5/9 = 55.6 % | 26.7 to 81.1 | 2 | 1 |",
+        "| rust_2024 | 0/3 = 0.0 % | 0.0 to 56.1 | 0/3 = 0.0 % | 0.0 to 56.1 | 0 | 0 |",
+        "difference +14.3 points",
+        f"{100 * run.comparison.detectable:.1f} points to be noticed",
+        "| median steps to a pass | 1 | 2 |",
+        f"| prompt tokens | {8 * 310 + 13 * 300} | {21 * 300 + 11 * 310 + 10 * 300} |",
+        f"| answer tokens | {8 * 41 + 13 * 40} | {21 * 40 + 11 * 41 + 10 * 40} |",
+        "| train | 1 min 23 s |",
+        "| total | 2 min 23 s |",
     ):
-        assert fact in text
-    assert "differed from this revision" not in text
-    assert (
-        "differed from this revision" in Full(pictures=False).write(tmp_path, replace(run, dirty=True)).page.read_text()
-    )
-    bare = Full(pictures=False).write(tmp_path, replace(run, revision="")).page.read_text()
-    assert "git checkout c" not in bare and "not in a git checkout" in bare
-
-
-def test_page_tables_are_whole(tmp_path):
-    """Every line of a table has as many cells as its head, whatever stands in them; no text is taken for HTML."""
-    text = Full(pictures=False).write(tmp_path, summary()).page.read_text()
+        assert words in text
     tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
     assert len(tables) == 6
-    for table in tables:
+    for table in tables:  # as many cells in each line as in its head
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
     assert "a\\|b" in text and "&lt;guard>" in text
 
 
-def test_run_without_training_or_export(tmp_path):
-    run = replace(summary(), mix=None, adapter=None, gguf=None)
-    files = Full(dpi=60).write(tmp_path, run)
+def test_page_lists_every_changed_koan_with_how_it_ended(tmp_path):
+    run = summary()
+    listed = re.findall(r"^\| `(\w+)` \|.*\| (.+) \| (.+) \|$", paged(run, tmp_path), re.MULTILINE)
+    failed = "compile E0502 E0499"
+    assert listed == [(i, failed, "passed") for i in run.comparison.fixes] + [
+        (i, "passed", failed) for i in run.comparison.regressions
+    ]
+    assert "Fixes (failed before, pass now): none." in paged(summary({"a": "10"}), tmp_path)
+
+
+def test_page_says_how_to_repeat_the_run(tmp_path):
+    run = summary()
+    text = paged(run, tmp_path)
+    assert "git checkout c0ffee1\npython run.py 'lora.target_modules=[q_proj,v_proj]' algo=replay\n" in text
+    for fact in (
+        run.run_id,
+        run.before.tasks_digest,
+        f"| training mix | 5 examples (3 replay, 2 success), digest `{run.mixes[0][1].digest}` |",
+        run.adapter.digest,
+        run.gguf.digest,
+        run.proof,
+        run.ui_line,
+        "4399104 trainable parameters",
+        "koans 3",
+    ):
+        assert fact in text
+    assert "differed from this revision" not in text
+    assert "differed from this revision" in paged(replace(run, dirty=True), tmp_path)
+    bare = paged(replace(run, revision=""), tmp_path)
+    assert "git checkout c" not in bare and "not in a git checkout" in bare
+
+
+def test_each_step_shows_its_own_mix(tmp_path):
+    mixes = tuple((f"cycle-{i}", Mix((TASK,) * i, {"failures": i})) for i in (1, 2))
+    text = paged(summary(mixes=mixes), tmp_path)
+    for name, mix in mixes:
+        examples = len(mix.examples)
+        assert f"| training mix of {name} | {examples} examples ({examples} failures), digest `{mix.digest}` |" in text
+    assert "| training mix |" not in text
+
+
+def test_without_training_export_stream_or_cycles_there_is_no_word_of_them(tmp_path):
+    run = summary(mixes=(), adapter=None, gguf=None, proof="")
+    files = Report(dpi=60).write(tmp_path, run)
     assert {p.name for p in files.pictures} == {"koans.png", "families.png"}
-    assert "parameters trained" not in files.page.read_text()
-    assert "\nadapter" not in printed(run, tmp_path)
+    words = r"training mix|parameters|export|delivered|stream|cycle|\(cached\)|ACC"
+    for text in (files.page.read_text(), printed(run, tmp_path).split("\nreport ")[0]):
+        assert not re.search(words, text)
+    assert not re.search(r"^(adapter|gguf)", printed(run, tmp_path), re.MULTILINE)
+
+
+def test_the_exported_file_is_a_column_paired_with_the_trained_model(tmp_path):
+    worse = pair({"borrow_checker": "110100000", "lifetimes": "101010011", "rust_2024": "001"})[0]
+    run = summary(delivered=worse, cached=frozenset({"baseline"}))
+    assert [row[0] for row in effort(run)] == ["median steps to a pass", "prompt tokens", "answer tokens", "seconds"]
+    assert effort(run)[-1][1:] == ["12.5 (cached)", "12.5", "12.5"]
+    text = paged(run, tmp_path)
+    assert "| all | 8/21 = 38.1 % | 20.8 to 59.1 | 11/21 = 52.4 % | 32.4 to 71.7 | 9/21 = 42.9 % |" in text
+    assert "| effort | baseline | trained | delivered |" in text and "| 12.5 (cached) | 12.5 | 12.5 |" in text
+    shown = printed(run, tmp_path)
+    assert re.search(r"^all +8/21 +38% 21-59 +11/21 +52% 32-72 +9/21 +43% +5 +2$", shown, re.MULTILINE)
+    assert delivery(run) == "delivered against trained: +1 -3, p = 0.62"
+    assert f"\n{delivery(run)}\n" in shown and delivery(run) in text
+    assert max(map(len, shown.split("\nreport ")[0].splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("families", "words", "style"),
+    [
+        ({"a": 10 * "+" + "1110000"}, "3 of 17 before, 13 after: +10 -0, p = 0.0020. Adapter promoted.", "bold green"),
+        (
+            {"a": "+1000"},
+            "1 of 5 before, 2 after: +1 -0, p = 1.00, which may be chance. Adapter promoted.",
+            "bold green",
+        ),
+        ({"a": "-100"}, "2 of 4 before, 1 after: +0 -1, p = 1.00, which may be chance. Adapter refused by", "bold red"),
+        ({"a": "+-00"}, "1 of 4 before, 1 after: +1 -1, p = 1.00, which may be chance. Adapter accepted by", "bold"),
+        (
+            {"a": "111111" + 36 * "0"},
+            "No change found: 6 of 42 before and after (with 42 koans a true difference below 18 points could go "
+            "unnoticed). Adapter accepted by the gate.",
+            "bold",
+        ),
+        ({"a": "10"}, "No change found: 1 of 2 before and after (2 koans are too few to show any difference).", "bold"),
+    ],
+)
+def test_the_first_line_says_what_came_of_the_run(families, words, style, tmp_path):
+    run = summary(families)
+    assert headline(run).startswith(words) and outcome_style(run) == style
+    assert " ".join(printed(run, tmp_path).split()).startswith(words)
+    assert paged(run, tmp_path).splitlines()[2] == f"**{headline(run)}**"
+    coloured = printed(run, tmp_path, force_terminal=True)
+    code = {"bold green": "\x1b[1;32m", "bold red": "\x1b[1;31m", "bold": "\x1b[1m"}[style]
+    assert coloured.startswith(code + words[:20])
+
+
+def test_the_first_line_of_a_refused_gain_is_not_green():
+    run = summary()
+    refused = replace(run, verdict=replace(run.verdict, promoted=False))
+    assert outcome_style(refused) == "bold" and headline(refused).endswith("Adapter refused by the gate.")
+    assert headline(replace(run, adapter=None)).endswith("Result promoted.")
 
 
 def test_terminal_holds_the_numbers_within_80_columns_of_ascii(tmp_path):
@@ -116,17 +166,16 @@ def test_terminal_holds_the_numbers_within_80_columns_of_ascii(tmp_path):
     assert max(map(len, head.splitlines())) <= 80
     assert text.isascii() and "\x1b" not in text
     assert re.search(r"^all +58/171 +34% 27-41 +111/171 +65% 58-72 +55 +2$", head, re.MULTILINE)
-    assert re.search(
-        r"^ownership_and_smart_pointers +50/150 +33% 26-41 +100/150 +67% 59-74 +50 +0$", head, re.MULTILINE
-    )
+    family = r"^ownership_and_smart_pointers +50/150 +33% 26-41 +100/150 +67% 59-74 +50 +0$"
+    assert re.search(family, head, re.MULTILINE)
     assert re.search(r"^median steps to a pass +1 +2$", head, re.MULTILINE)
     flat = " ".join(head.split())
     for words in (
-        run.verdict.reason,
+        run.verdict.reason.removeprefix("promoted: "),
         limits(run),
         "p < 0.001 (fixes 55, regressions 2)",
         "difference +31.0 points",
-        "train 1 min 23 s, evaluate 1 min 0 s; in all 2 min 23 s",
+        "train 1 min 23 s, evaluate 1 min 0 s; total 2 min 23 s",
         "warning: no network <guard>",
     ):
         assert words in flat
@@ -141,52 +190,64 @@ def test_terminal_folds_a_family_with_a_long_name(tmp_path):
     assert re.search(r"1/3 +33% +6-79 +2/3 +67% 21-94 +1 +0", text)
 
 
-def test_terminal_is_coloured_on_a_terminal_only(tmp_path):
-    out = io.StringIO()
-    run = summary()
-    show(run, Full(pictures=False).write(tmp_path, run), Console(file=out, width=80, force_terminal=True))
-    assert "\x1b[1;32mpromoted" in out.getvalue()
-
-
 def test_show_prints_on_stdout(tmp_path, capsys):
     run = summary()
-    Full().show(run, Full(pictures=False).write(tmp_path, run))
-    assert "promoted: 5 fixes" in capsys.readouterr().out
+    Report().show(run, Report(pictures=False).write(tmp_path, run))
+    assert "8 of 21 before, 11 after: +5 -2" in capsys.readouterr().out
 
 
 def test_limits_say_what_a_set_cannot_tell():
-    assert "can show nothing" in limits(summary({"a": "+++++"}))
-    assert "chance may explain" in limits(summary({"a": "+++++-0"}))
-    assert "larger than chance explains" in limits(summary({"a": 12 * "+"}))
+    assert limits(summary({"a": "+++++"})).startswith("5 koans cannot show a difference: even if every answer improved")
+    assert "This difference may be due to chance; smaller real" in limits(summary({"a": "+++++-0"}))
+    assert "larger than chance would explain" in limits(summary({"a": 12 * "+"}))
+    assert "0 of which changed" in limits(summary({"a": "0000000"})) and "Smaller" in limits(summary({"a": "0000000"}))
 
 
-def test_median_steps_counts_passed_tasks_only():
-    def of(*steps_and_passed: tuple[int, bool]) -> float | None:
+def test_median_steps_are_of_passed_koans_only():
+    def of(*steps_and_passed: tuple[int, bool]) -> str:
         results = tuple(result("a", i, passed, steps, 1) for i, (steps, passed) in enumerate(steps_and_passed))
-        return median_steps(Scores("", "", "", "", results, 0.0))
+        return effort(replace(summary(), after=Scores("", "", "", "", results, 0.0)))[0][2]
 
-    assert of((1, True), (2, True), (9, False)) == 1.5
-    assert of((3, False)) is None
+    assert of((1, True), (2, True), (9, False)) == "1.5"
+    assert of((3, False)) == "none passed"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.04, "0.0 s"),
-        (9.94, "9.9 s"),
-        (9.96, "10 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 0 s"),
-        (221.2, "3 min 41 s"),
-        (3599.6, "1 h 0 min"),
-        (7500, "2 h 5 min"),
-    ],
-)
-def test_duration(seconds, words):
-    assert duration(seconds) == words
+def test_scores_are_a_table_of_rates_by_family_and_level(tmp_path):
+    results = [
+        Result(f"{f}{i}", f, "p", level, i < passed, ())
+        for f, level, passed in (("a", 1, 3), ("b", 2, 0))
+        for i in range(10)
+    ]
+    scores = Scores("koans", "", "m", "e", tuple(results), 1.0)
+    written = Report().scores(tmp_path, scores, "baseline")
+    assert written.name == "baseline.md" and written.read_text().splitlines() == [
+        "m, koans, e",
+        "",
+        "| family | level 1 | level 2 | all levels |",
+        "|---|---|---|---|",
+        "| a | 3/10 (11 to 60) | - | 3/10 (11 to 60) |",
+        "| b | - | 0/10 (0 to 28) | 0/10 (0 to 28) |",
+        "| all | 3/10 (11 to 60) | 0/10 (0 to 28) | 3/20 (5 to 36) |",
+    ]
+
+
+def test_duration():
+    for seconds, words in {
+        0.04: "0.0 s",
+        9.94: "9.9 s",
+        9.96: "10 s",
+        59.4: "59 s",
+        59.6: "1 min 0 s",
+        221.2: "3 min 41 s",
+        3599.6: "1 h 0 min",
+        7500: "2 h 5 min",
+    }.items():
+        assert duration(seconds) == words
 
 
 def test_options_have_bounds():
-    assert {f.name for f in dataclasses.fields(Full)} == {"pictures", "dpi"}
-    assert problems_of(Full(), "report") == []
-    assert problems_of(Full(dpi=5), "report") == ["report.dpi: found 5, expected a value at least 50"]
+    assert problems_of(Report(), "report") == []
+    assert [line.split(":")[0] for dpi in (49, 401) for line in problems_of(Report(dpi=dpi), "report")] == [
+        "report.dpi",
+        "report.dpi",
+    ]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleepy.artifacts import Check, Diagnostic, Task
+from sleepy.artifacts import Check, CheckJob, Diagnostic, Task
 from sleepy.rust.signature import signature, signature_of
 from sleepy.sandbox.checker import Checker
 
@@ -77,12 +77,12 @@ def test_of_the_real_compiler(checker: Checker, koan: Task) -> None:
         koan.broken.replace("words", "letters").replace("total", "sum_of").replace(" n ", " m ").replace(", n,", ", m,")
     )
     other = koan.fix.replace("words.len())", "words.size())")
-    jobs = [(program, (), "2021", "") for program in (koan.broken, renamed, other, koan.fix)]
+    jobs = [CheckJob(program, (), "2021") for program in (koan.broken, renamed, other, koan.fix)]
     broken, same, wrong, fixed = map(signature_of, checker.check_all(jobs))
     assert renamed != koan.broken and broken == same == "E0382 borrow of moved value: _"
     assert wrong.startswith("E0599 no method named _ found") and fixed == ""
 
 
 def test_a_compiler_that_died_is_no_program_that_compiles() -> None:
-    died = Check("compile", "wall clock: rustc did not end in time")
+    died = Check("compile", "rustc did not end in time", timed_out=True)
     assert signature_of(died) == died.detail and signature_of(replace(died, stage="test")) == ""

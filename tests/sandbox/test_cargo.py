@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from sleepy.artifacts import CheckJob
 from sleepy.errors import DataError
+from sleepy.sandbox import cargo
 from sleepy.sandbox.bwrap import Bwrap
 from sleepy.sandbox.cargo import CargoChecker, copied
 from sleepy.sandbox.checker import Sandbox
@@ -37,7 +40,9 @@ def test_a_file_of_a_project_is_judged_by_cargo(sandbox: Sandbox, project: Path)
         (found,) = errors["src/main.rs"]
         assert found.labels[0][0] == 3 and "line 3:" in found.helps[0]
         checker = CargoChecker(copy, "src/main.rs", errors)
-        good, worse = checker.check_all([(MAIN.replace("u32", "usize"), (), "", ""), ("fn main( {", (), "", "")])
+        good, worse = checker.check_all(
+            [CheckJob(MAIN.replace("u32", "usize"), (), ""), CheckJob("fn main( {", (), "")]
+        )
         assert good.passed and worse.stage == "compile" and worse.diagnostics
         assert copy.errors() == errors  # trying changed nothing
     assert (project / "src/main.rs").read_text() == MAIN and not (project / "Cargo.lock").exists()
@@ -81,3 +86,37 @@ def test_a_build_script_sees_nothing_of_the_users(project: Path) -> None:
     )
     with copied(Bwrap(), project) as copy:
         assert list(copy.errors()) == ["src/main.rs"]
+
+
+def test_what_a_build_script_calls_can_be_called(project: Path) -> None:
+    (project / "configure").write_text("#!/bin/sh\nexit 0\n")
+    (project / "configure").chmod(0o700)
+    (project / "build.rs").write_text(
+        'fn main() { assert!(std::process::Command::new("./configure").status().unwrap().success()) }'
+    )
+    with copied(Bwrap(), project) as copy:
+        assert list(copy.errors()) == ["src/main.rs"]
+
+
+def test_a_build_that_does_not_end_is_no_verdict_to_keep(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "build.rs").write_text("fn main() { std::thread::sleep(std::time::Duration::from_secs(9999)) }")
+    monkeypatch.setattr(cargo, "_LONGER", 2)
+    with copied(Bwrap(compile_cpu_seconds=1), project) as copy:
+        with pytest.raises(DataError, match="did not end within 2 s"):
+            copy.errors()
+        check = CargoChecker(copy, "src/main.rs", {}).check(MAIN, (), "")
+    assert check.stage == "compile" and check.timed_out
+
+
+def test_nobody_else_can_read_the_copy(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As root, who has to let the sandbox's nobody in, the folder around the copy is closed."""
+    (project / "secret").write_text("x")
+    (project / "secret").chmod(0o600)
+    (project / "given").write_text("x")
+    (project / "given").chmod(0o444)
+    with copied(Bwrap(), project) as copy:
+        assert copy.root.parent.parent.stat().st_mode & 0o077 == 0
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with copied(Bwrap(), project) as copy:
+        modes = [(copy.root / name).stat().st_mode & 0o777 for name in ("secret", "given")]
+        assert modes == [0o600, 0o644] and copy.root.parent.parent.stat().st_mode & 0o077 == 0

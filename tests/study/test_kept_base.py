@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sleepy.train.naive import Naive
 
 from sleepy.artifacts import BaseModel
 from sleepy.tensors import digest_of_tensors
 from sleepy.train import device
 from sleepy.train.algorithm import Algorithm
 from sleepy.train.ewc import Ewc
-from sleepy.train.naive import Naive
 from sleepy.train.olora import OLora
 from sleepy.train.osf import Osf
 from sleepy.train.settings import Train

@@ -36,15 +36,15 @@ def test_the_exam_is_the_koans_of_the_drawn_tasks_in_their_order(koan: Task) -> 
 
 def test_too_few_tasks_are_named(koan: Task) -> None:
     tasks, pairs = sets(koan)
-    with pytest.raises(DataError, match=r"found 5, but koans and the pairs have 4 .*\(p0, p1, p2, p3\). Use tasks=pat"):
+    with pytest.raises(DataError, match=r"got 5, but koans and the pairs have 4 .*\(p0, p1, p2, p3\). Use tasks=pat"):
         Sequential(tasks=5).exam(tasks, pairs, 0)
 
 
-def test_a_gate_that_would_see_the_exam_is_refused(koan: Task) -> None:
+def test_cycles_refuse_a_gate_that_would_see_the_exam(koan: Task) -> None:
     seen = TaskSet("mine", "1", (koan, frozen("koans_val").tasks[0]))
-    with pytest.raises(ConfigError, match="gate_on: found koans_val, but 1 of its koans are in mine"):
-        Cycles().exam(seen, seen, 0)
-    assert Cycles(gate_on="patterns").exam(seen, seen, 0) == seen
+    with pytest.raises(ConfigError, match=r"gate.tasks: 1 of the koans of koans_val are in mine"):
+        Cycles().check_panel(seen, frozen("koans_val"))
+    Cycles().check_panel(seen, frozen("patterns"))
 
 
 def course(rows: list[list[bool]], groups: list[list[int]]) -> Course:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sleepy.train.naive import Naive
 
 from sleepy.adapters.average import Average
+from sleepy.adapters.combine import Combine
 from sleepy.adapters.folder import read_updates
 from sleepy.artifacts import Adapter, BaseModel, Task, TaskSet
-from sleepy.deliver.merge import Merge
 from sleepy.errors import ConfigError, DataError, ModelError
 from sleepy.options import problems_of
 from sleepy.routing.none import NoRouting
@@ -23,7 +24,6 @@ from sleepy.study.single import Single
 from sleepy.track.mlflow import Mlflow
 from sleepy.track.tracker import Tracker
 from sleepy.train.ewc import Ewc
-from sleepy.train.naive import Naive
 from sleepy.train.none import NoTraining
 from sleepy.train.share import Share
 from tests.adapters.made import random_adapter, tiny_base, written
@@ -39,8 +39,9 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
     return Mlflow(folder=str(tmp_path_factory.mktemp("store"))).open()
 
 
-def chosen(**options: Any) -> dict[str, Any]:
-    return {"algo": Naive(), "merge": Merge(), "routing": NoRouting(), **options}
+def checked(stream: Any, tracker: Tracker, **options: Any) -> None:
+    chosen = {"algo": Naive(), "merge": Combine(), "routing": NoRouting(), **options}
+    stream.check(chosen["algo"], chosen["merge"], chosen["routing"], tracker)
 
 
 def test_each_takes_the_patterns_with_pairs_or_those_named(koan: Task) -> None:
@@ -51,7 +52,7 @@ def test_each_takes_the_patterns_with_pairs_or_those_named(koan: Task) -> None:
     assert all(len(set(names)) == 2 for names in drawn) and len(drawn) > 1
     assert Each(limit=2)._names(pairs, 3) == Each(limit=2)._names(pairs, 3)
     assert Each(limit=9).exam(pairs, pairs, 0) is pairs
-    with pytest.raises(DataError, match="found q, expected some of p0, p1"):
+    with pytest.raises(DataError, match="got q, must be some of p0, p1"):
         Each(patterns=["q", "p1"]).exam(pairs, pairs, 0)
 
 
@@ -63,25 +64,25 @@ def test_several_adapters_want_a_merge_that_takes_them_or_a_routing(
     given, one = Given(adapters=[str(tmp_path)]), Given(adapters=[str(tmp_path / "missing_deref")])
     none = {"algo": NoTraining()}
     for stream, options in ((Each(), {}), (Each(limit=3), {}), (Each(patterns=["a", "b"]), {}), (given, none)):
-        with pytest.raises(ConfigError, match=r"choose how they become one, merge=average .* or how one is chosen"):
-            stream.check(chosen(**options), tracker)
-        stream.check(chosen(**options, merge=Average()), tracker)
-        stream.check(chosen(**options, routing=Oracle()), tracker)
+        with pytest.raises(ConfigError, match=r"Combine them .merge=average.*or route between them"):
+            checked(stream, tracker, **options)
+        checked(stream, tracker, **options, merge=Average())
+        checked(stream, tracker, **options, routing=Oracle())
     for stream, options in ((one, none), (Each(limit=1), {}), (Each(patterns=["a"]), {}), (Each(), none)):
-        stream.check(chosen(**options), tracker)
-    Single().check(chosen(), tracker)
-    with pytest.raises(ConfigError, match="expected stream=each or given"):
-        Single().check(chosen(routing=Oracle()), tracker)
+        checked(stream, tracker, **options)
+    checked(Single(), tracker)
+    with pytest.raises(ConfigError, match="use it with stream=each or stream=given"):
+        checked(Single(), tracker, routing=Oracle())
 
 
 def test_given_adapters_are_not_trained(base: BaseModel, tracker: Tracker, tmp_path: Path) -> None:
     random_adapter(base, tmp_path / "missing_deref")
     given = Given(adapters=[str(tmp_path)])
-    given.check(chosen(algo=Share()), tracker)
+    checked(given, tracker, algo=Share())
     for algo in (Naive(), Ewc()):
-        with pytest.raises(ConfigError, match="stream=given trains nothing: use algo=none or share"):
-            given.check(chosen(algo=algo), tracker)
-    assert "found none, expected PEFT folders" in problems_of(Given(), "stream")[0]
+        with pytest.raises(ConfigError, match="stream=given trains nothing, but this algo only trains"):
+            checked(given, tracker, algo=algo)
+    assert "name PEFT folders or MLflow runs" in problems_of(Given(), "stream")[0]
 
 
 def test_adapters_in_folders_are_read(base: BaseModel, tmp_path: Path) -> None:
@@ -109,7 +110,7 @@ def cut_off(folder: Path, base: BaseModel) -> None:
 
 @pytest.mark.parametrize(("spoil", "words"), [
     (of_another_base, "was trained on other"),
-    (of_other_layers, r"found other layers than in .*/first \(as model.layers.0.mlp.up_proj.weight\)"),
+    (of_other_layers, r"its layers are not those of .*/first \(for example model.layers.0.mlp.up_proj.weight\)"),
     (cut_off, "truncated or damaged"),
 ], ids=lambda value: getattr(value, "__name__", ""))  # fmt: skip
 def test_an_adapter_that_does_not_belong_is_named(

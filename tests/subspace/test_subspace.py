@@ -1,28 +1,26 @@
-"""Adapters in folders and in MLflow, from the command line to page, pictures and metrics."""
+"""Adapters in folders, and what is found of them: numbers, page, pictures and metrics."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.image import imread
 
-from sleepy.adapters.lora import read_lora, write_lora
+from sleepy.adapters.folder import read_lora, write_lora
 from sleepy.errors import ConfigError, ModelError
 from sleepy.pairs.builtin import load_pairs
 from sleepy.progress import Stages
+from sleepy.subspace import plots
 from sleepy.subspace.analysis import fewest
 from sleepy.subspace.findings import families, groups
-from sleepy.subspace.page import metrics, page, warnings
+from sleepy.subspace.page import PICTURES, metrics, page, show, warnings
 from sleepy.subspace.subspace import Subspace
-from sleepy.track.mlflow import Mlflow
+from tests.report.made import check_texts
 
-ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("use_after_move", "missing_mut", "len_zero", "ptr_arg", "question_mark")  # two families
 SHAPES = {"self_attn.q_proj": (12, 10), "mlp.down_proj": (10, 16)}
 CONFIG, TENSORS, RECORD = "adapter_config.json", "adapter_model.safetensors", "sleepy.json"
@@ -47,58 +45,67 @@ def folders(tmp_path: Path) -> dict[str, Path]:
     return {name: adapter(tmp_path / "adapters" / name, i, common=3) for i, name in enumerate(NAMES)}
 
 
-@pytest.mark.slow
-def test_runs_are_analysed_from_the_command_line(folders: dict[str, Path], tmp_path: Path) -> None:
-    tracker = Mlflow(folder=str(tmp_path)).open()
-    with tracker.run(name="parent") as parent:
-        for name, folder in folders.items():
-            with tracker.run(name=name, parent=parent.id) as child:
-                child.artifact(folder, "adapter")
-    asked = ["stages=[subspace]", f"subspace.runs=[runs:/{parent.id}]", "subspace.draws=2", "hydra.run.dir=out"]
-    env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    argv = [sys.executable, str(ROOT / "run.py"), *asked]
-    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=200, env=env)
-    assert done.returncode == 0, done.stderr
-    for word in (
-        "5 adapters, means over 4 layers",
-        "along the mean of the others",
-        "trained with seed 0",
-        "out/subspace.md",
-    ):
-        assert word in done.stdout
-    (run,) = [r for r in tracker._search("attributes.status = 'FINISHED'") if r.data.metrics]
-    found = run.data.metrics
-    assert found["subspace/adapters"] == 5 and found["subspace/layers"] == 4
-    assert found["subspace/out/k"] < found["subspace/null/out/k"] and "subspace/in/angle/families" in found
-    assert found["subspace/update/mean"] > 0.5 > found["subspace/null/update/mean"]
+def test_what_is_found_is_written_and_shown(folders: dict[str, Path], tmp_path: Path, capsys) -> None:
+    option = Subspace(draws=2, dpi=60)
+    found = option.analyse(folders, 0, Stages())
+    files = option.write(tmp_path / "out", found)
+    show(found, {"page": str(files[0])})
+    shown = capsys.readouterr().out
+    for words in ("5 adapters, means over 4 layers", "along the mean of the others", "trained with seed 0"):
+        assert words in shown
+    assert f"page     {files[0]}\n" in shown
+    headline = metrics(found)
+    assert headline["subspace/adapters"] == 5 and headline["subspace/layers"] == 4
+    assert headline["subspace/out/k"] < headline["subspace/null/out/k"] and "subspace/in/angle/families" in headline
+    assert headline["subspace/update/mean"] > 0.5 > headline["subspace/null/update/mean"]
     numbers = json.loads((tmp_path / "out/subspace.json").read_text())
-    assert numbers["all_layers"]["out/k/60"]["found"] == found["subspace/out/k"]
+    assert numbers["all_layers"]["out/k/60"]["found"] == headline["subspace/out/k"]
+    assert len(numbers["all_layers"]["out/k/60"]["null"]) == 2 and len(numbers["curves"]["q"]["in/explained"]) == 2
     assert numbers["groups"] == {"families": {"borrow_checker": [0, 1], "style_and_edition": [2, 3, 4]}}
-    assert {(layer["kind"], layer["depth"]) for layer in numbers["layers"]} == {
-        (k, i) for k in ("q", "down") for i in (0, 1)
-    }
-    kept = Path(run.info.artifact_uri.removeprefix("file://")) / "subspace"
-    text = (kept / "subspace.md").read_text()
+    layers = {(layer["kind"], layer["depth"]): layer["numbers"] for layer in numbers["layers"]}
+    assert set(layers) == {(kind, depth) for kind in ("q", "down") for depth in (0, 1)}
+    assert len(layers["q", 1]["update/mean"]) == 3
+    text = files[0].read_text()
     assert "| borrow_checker (2) |" in text
-    for name in ("spectrum", "angles", "held_out", "mean"):
-        assert f"subspace_{name}.png" in text and (kept / f"subspace_{name}.png").stat().st_size > 5000
+    for name in PICTURES:
+        assert f"(subspace_{name}.png)" in text
+        assert imread(tmp_path / f"out/subspace_{name}.png")[..., :3].std() > 0.02
+        check_texts(getattr(plots, name)(found))
+
+
+def test_pictures_show_each_layer_beside_chance(folders: dict[str, Path]) -> None:
+    found = Subspace(draws=1).analyse(folders, 0, Stages())
+    axes = plots.angles(found).axes[0]
+    chance, own = (list(line.get_ydata()) for line in axes.lines)
+    assert own == [layer.numbers["out/angle/halves"][0] for layer in found.layers]
+    assert chance == [layer.numbers["out/angle/halves"][1] for layer in found.layers]
+    own, rest, chance = (line.get_ydata() for line in plots.spectrum(found).axes[0].lines)  # of q's B
+    assert own[0] == 0 and list(own[1:]) == pytest.approx(list(100 * found.curve("out/explained", "q")[0]))
+    assert chance[1] < rest[1] < own[1]
+    cells = plots.held_out(found).axes[2].images[0].get_array()  # of dW: types down, depth across
+    lost = {(layer.kind, layer.depth): layer.numbers["update/held_out/60"][0] for layer in found.layers}
+    assert cells.tolist() == [[pytest.approx(100 * lost[kind, depth]) for depth in (0, 1)] for kind in ("q", "down")]
 
 
 def test_every_layer_has_its_own_columns(folders: dict[str, Path]) -> None:
-    found = Subspace(draws=1).analyse(folders, 0, Stages())
+    found = Subspace(draws=2).analyse(folders, 0, Stages())
     read = [read_lora(folder) for folder in folders.values()]
     for layer in found.layers:
         stacks = {"out": [f[layer.name][0] for f in read], "in": [f[layer.name][1].T for f in read]}
         for side, columns in stacks.items():
             squares = torch.linalg.svdvals(torch.cat(columns, 1)).numpy() ** 2
-            assert layer.found[f"{side}/k/80"] == fewest(squares, 0.8)
+            assert layer.numbers[f"{side}/k/80"][0] == fewest(squares, 0.8)
             rest = torch.stack(columns) - torch.stack(columns).mean(0)
-            assert layer.found[f"{side}/mean"] == pytest.approx(1 - float((rest**2).sum()) / squares.sum(), abs=1e-5)
-    assert found.of("out/mean") == pytest.approx(sum(layer.found["out/mean"] for layer in found.layers) / 4)
-    own = [layer.found["out/mean"] for layer in found.layers if layer.kind == "q"]
-    assert found.of("out/mean", "q") == pytest.approx(sum(own) / 2)
-    curves = [found.curves[kind]["in/explained"] for kind in ("q", "down")]
-    assert found.curve("in/explained")[0][0] == pytest.approx((curves[0][0][0] + curves[1][0][0]) / 2)
+            assert layer.numbers[f"{side}/mean"][0] == pytest.approx(
+                1 - float((rest**2).sum()) / squares.sum(), abs=1e-5
+            )
+    every = [layer.numbers["out/mean"] for layer in found.layers]
+    assert (found.of("out/mean")[0], *found.of("out/mean")[1]) == pytest.approx(sum(every) / 4)
+    own = [layer.numbers["out/mean"][0] for layer in found.layers if layer.kind == "q"]
+    assert found.of("out/mean", "q")[0] == pytest.approx(sum(own) / 2)
+    curves = [found.curve("in/explained", kind) for kind in ("q", "down")]
+    for i in (0, 1):  # found, and null
+        assert found.curve("in/explained")[i] == pytest.approx((curves[0][i] + curves[1][i]) / 2)
 
 
 def test_the_same_seed_finds_the_same(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -111,7 +118,7 @@ def test_a_page_says_what_it_is_of(folders: dict[str, Path], tmp_path: Path) -> 
     adapter(folders["len_zero"], 2, common=3, seed=1)
     (folders["ptr_arg"] / RECORD).unlink()  # from elsewhere
     found = Subspace(draws=1, variance=0.7, folds=0).analyse(folders, 0, Stages())
-    text = page(found, dict.fromkeys(("spectrum", "angles", "held_out", "mean"), "a.png"))
+    text = page(found, dict.fromkeys(PICTURES, "a.png"))
     assert "directions for 70 % of the variance" in text and "5 sets of up to 1," in text and "Note" not in text
     assert all(f"- {name}\n" in f"{text}\n" for name in NAMES) and found.kinds == ["q", "down"]
     assert found.seeds == ("", "0", "1")
@@ -127,11 +134,11 @@ def test_what_cannot_be_compared_is_refused(folders: dict[str, Path], tmp_path: 
             option.analyse(extra, 0, Stages())
 
     three = dict(list(folders.items())[:3])
-    refused(ConfigError, "found 3 adapters: use_after_move, missing_mut, len_zero, expected at least 4", three)
-    refused(ConfigError, r"found 0 adapters, expected at least 4", {})
+    refused(ConfigError, r"got 3 adapters \(use_after_move, missing_mut, len_zero\), must be at least 4", three)
+    refused(ConfigError, r"got 0 adapters \(none\), must be at least 4", {})
     refused(ConfigError, "len_zero and twin are the same adapter", {**folders, "twin": adapter(tmp_path / "t", 2, 3)})
     other = adapter(tmp_path / "other", 9, base_digest="two")
-    refused(ModelError, r"adapters of 2 base models \(question_mark, other\)", {**folders, "other": other})
+    refused(ModelError, r"belong to 2 base models \(for example question_mark, other\)", {**folders, "other": other})
     empty = adapter(tmp_path / "empty", 9)
     from safetensors.torch import load_file, save_file
 

@@ -1,99 +1,77 @@
 from __future__ import annotations
 
-import json
+import shutil
 import sqlite3
-import subprocess
-import sys
 import time
+from collections.abc import Callable
+from multiprocessing.context import ForkServerContext
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 
 from sleepy.errors import SleepyError
 from sleepy.options import problems_of
 from sleepy.track import store as store_module
 from sleepy.track.mlflow import Mlflow
 
-ROOT = Path(__file__).resolve().parents[2]
-
-JOB = """
-import json, sys, time
-from pathlib import Path
-from sleepy.track import store as store_module
-from sleepy.track.mlflow import Mlflow
-
-def together(what):  # the next step is one that all four take at a time
-    Path(sys.argv[1], what + sys.argv[2]).touch()
-    while len(list(Path(sys.argv[1]).glob(what + "[0-9]"))) < 4:
-        time.sleep(0.001)
-
-tracker = Mlflow(folder=sys.argv[1]).open()
-together("parent")
-parent = tracker.parent("a 'quoted' \\"key\\"", "the sweep")
-with tracker.run(name=f"job {sys.argv[2]}", parent=parent) as run:
-    run.params({"number": int(sys.argv[2])})
-    together("dataset")
-    run.dataset("koans", "0" * 64, "koans.jsonl", 42, "evaluation")
-    run._log_metrics(("loss", 1 / n, n) for n in range(1, 201))
-print(json.dumps([parent, run.id]))
-"""
-
-OPENS = "import sys; from sleepy.track.mlflow import Mlflow; Mlflow(folder=sys.argv[1]).open()"
+KEY = "a 'quoted' \"key\""
 
 
-def test_four_processes_meet_a_fresh_store(tmp_path: Path, nursery: Any) -> None:
-    jobs = [nursery.start(JOB, tmp_path / "new", number) for number in range(4)]
-    answers = []
-    for job in jobs:
-        assert (job.wait(), job.said("err")) == (0, "")  # and nobody chatters
-        answers.append(json.loads(job.said()))
-    assert len({parent for parent, _ in answers}) == 1
-    tracker = Mlflow(folder=str(tmp_path / "new")).open()
-    tracker.close_parent("a 'quoted' \"key\"")
-    client = tracker.store.client
-    parent = client.get_run(answers[0][0])
-    assert parent.info.status == "FINISHED" and "sleepy.killed" not in parent.data.tags
-    assert parent.data.tags["sleepy.children.finished"] == parent.data.tags["sleepy.children"] == "4"
-    assert len(client.search_runs([tracker.store.experiment])) == 5
-    for number, (parent_id, run_id) in enumerate(answers):
-        run = client.get_run(run_id)
-        assert run.data.params == {"number": str(number)}
-        assert run.data.tags["mlflow.parentRunId"] == parent_id
-        assert len(client.get_metric_history(run_id, "loss")) == 200
+def client_of(folder: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{folder}/mlflow.db")
+
+
+def job(number: int, barrier: Barrier, folder: str) -> tuple[str, str]:
+    barrier.wait()
+    tracker = Mlflow(folder=folder).open()
+    barrier.wait()
+    parent = tracker.parent(KEY, "the sweep")
+    with tracker.run(name=f"job {number}", parent=parent) as run:
+        run.params({"number": number})
+        barrier.wait()
+        run.dataset("koans", "0" * 64, "koans.jsonl", 42, "evaluation")
+        for n in range(1, 21):
+            run.metrics({"loss": 1 / n}, step=n)
+    return parent, run.id
+
+
+def test_four_processes_meet_a_fresh_store(tmp_path: Path, at_once: Callable[..., Any]) -> None:
+    answers = at_once(4, job, str(tmp_path / "new"))
+    client, (parent,) = client_of(tmp_path / "new"), {parent for parent, _ in answers}
+    Mlflow(folder=str(tmp_path / "new")).open().close_parent(KEY)
+    found = client.get_run(parent)
+    assert found.info.status == "FINISHED" and "sleepy.killed" not in found.data.tags
+    assert len(client.search_runs([found.info.experiment_id])) == 5
+    jobs = [client.get_run(run_id) for _, run_id in answers]
+    assert sorted(run.data.params["number"] for run in jobs) == ["0", "1", "2", "3"]
+    for run in jobs:
+        assert run.data.tags["mlflow.parentRunId"] == parent
+        assert len(client.get_metric_history(run.info.run_id, "loss")) == 20
         assert [used.dataset.name for used in run.inputs.dataset_inputs] == ["koans"]
 
 
-def test_a_process_killed_while_it_makes_the_database_leaves_no_half_of_one(tmp_path: Path, nursery: Any) -> None:
-    process = nursery.start(OPENS, tmp_path)
-    files = [tmp_path / "mlflow.db.part", tmp_path / "mlflow.db"]
-    while not any(file.exists() and file.stat().st_size > 200_000 for file in files):  # of almost a million
+def opens(folder: str) -> None:
+    Mlflow(folder=folder).open()
+
+
+def test_a_process_killed_while_it_creates_the_database_leaves_none(
+    tmp_path: Path, processes: ForkServerContext
+) -> None:
+    process = processes.Process(target=opens, args=(str(tmp_path),))
+    process.start()
+    while not any(path.stat().st_size > 200_000 for path in tmp_path.glob("mlflow.db*.part")):  # of almost a million
         time.sleep(0.001)
+        assert process.is_alive() and not (tmp_path / "mlflow.db").exists()
     process.kill()
-    assert process.wait() == -9
-    assert [file.exists() for file in files] == [True, False]
+    process.join()
+    assert not (tmp_path / "mlflow.db").exists()
     with Mlflow(folder=str(tmp_path)).open().run(name="afterwards") as run:
         run.metrics({"x": 1.0})
-
-
-FULL = """
-import resource, sys
-from sleepy.errors import SleepyError
-from sleepy.track import store as store_module
-from sleepy.track.mlflow import Mlflow
-resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
-try:
-    Mlflow(folder=sys.argv[1]).open()
-except SleepyError as error:
-    print(error)
-"""
-
-
-def test_a_disk_that_fills_while_the_database_is_made_is_explained(tmp_path: Path, nursery: Any) -> None:
-    process = nursery.start(FULL, tmp_path)
-    assert (process.wait(), process.said("err")) == (0, "")
-    assert f"runs cannot be recorded in {tmp_path}: " in process.said()
-    assert not (tmp_path / "mlflow.db").exists()
 
 
 def test_artifacts_lie_beside_the_database_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,122 +85,96 @@ def test_artifacts_lie_beside_the_database_in_any_folder(tmp_path: Path, monkeyp
     assert not (tmp_path / "mlruns").exists()
 
 
-def not_a_database(folder: Path) -> None:
-    (folder / "mlflow.db").write_text("not a database, but longer than its header " * 10)
+def test_an_experiment_opens_in_the_view_of_training_but_the_users_choice_stays(copied: Mlflow, tmp_path: Path) -> None:
+    client = client_of(tmp_path)
+    number = client.get_experiment_by_name("sleepy").experiment_id
+    assert client.get_experiment(number).tags["mlflow.experimentKind"] == "custom_model_development"
+    client.set_experiment_tag(number, "mlflow.experimentKind", "genai_development")
+    copied.open()
+    assert client.get_experiment(number).tags["mlflow.experimentKind"] == "genai_development"
 
 
-def a_file_in_the_way(folder: Path) -> None:
-    folder.rmdir()
-    folder.write_text("")
+def sqlite(folder: Path, words: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(folder / "mlflow.db", isolation_level=None)
+    connection.execute(words)
+    return connection
+
+
+def replaced(path: Path, by: Callable[[Path], Any]) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    by(path)
 
 
 @pytest.mark.parametrize(
-    ("spoil", "name", "words"),
+    ("spoil", "words", "cause"),
     [
-        (not_a_database, "store", "file is not a database.*move the damaged file away"),
-        (a_file_in_the_way, "store", "runs cannot be recorded in .*store: .*[Ee]xists"),
-        (lambda folder: (folder / "mlflow.db").mkdir(), "store", "unable to open database file; give write permission"),
-        (lambda folder: None, "100%", "cannot hold % or"),
+        # SQLite's own errors: MLflow would wrap them, after trying for two minutes.
+        (
+            lambda folder: (folder / "mlflow.db").write_text("not a database, but longer than its header " * 10),
+            "file is not a database.*must be intact",
+            sqlite3.DatabaseError,
+        ),
+        (
+            lambda folder: replaced(folder / "mlflow.db", Path.mkdir),
+            "unable to open database file.*must be writable",
+            sqlite3.OperationalError,
+        ),
+        (
+            lambda folder: sqlite(folder, "BEGIN EXCLUSIVE"),
+            "database is locked.*another program",
+            sqlite3.OperationalError,
+        ),
+        (lambda folder: FileLock(folder / ".sleepy.lock").acquire(), "could not be acquired.*another", TimeoutError),
+        (lambda folder: replaced(folder, Path.touch), "runs cannot be recorded in .*[Ee]xists", OSError),
+        (
+            lambda folder: sqlite(folder, "UPDATE alembic_version SET version_num = 'older'"),
+            "mlflow db upgrade",
+            MlflowException,
+        ),
+        (
+            lambda folder: client_of(folder).delete_experiment("1"),
+            "must be in the 'active' state. Current state is deleted",
+            MlflowException,
+        ),
     ],
 )
-def test_an_unusable_folder_is_explained_at_once(tmp_path: Path, spoil: Any, name: str, words: str) -> None:
-    folder = tmp_path / name
-    folder.mkdir()
-    spoil(folder)
-    before = time.monotonic()
-    with pytest.raises(SleepyError, match=words):
-        Mlflow(folder=str(folder)).open()
-    assert time.monotonic() - before < 10
-
-
-@pytest.fixture
-def option(tmp_path: Path, shared: Any) -> Mlflow:
-    """A store of its own, as a copy of the shared one: making one takes a second."""
-    source, target = sqlite3.connect(shared.store.folder / "mlflow.db"), sqlite3.connect(tmp_path / "mlflow.db")
-    source.backup(target)
-    target.execute("UPDATE experiments SET artifact_location = ?", (str(tmp_path / "mlruns"),))
-    target.commit()
-    source.close()
-    target.close()
-    return Mlflow(folder=str(tmp_path))
-
-
-def test_a_locked_database_is_explained(option: Mlflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_cannot_be_used_is_explained(
+    copied: Mlflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Any, words: str, cause: type
+) -> None:
     monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.1)
-    holder = sqlite3.connect(tmp_path / "mlflow.db")
-    holder.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(SleepyError, match="database is locked; close the program"):
-        option.open()
-    holder.close()
+    monkeypatch.setattr(store_module, "LOCK_SECONDS", 0.1)
+    held = spoil(tmp_path)
+    with pytest.raises(SleepyError, match=words) as caught, copied.open().run(name="a"):
+        pass
+    assert isinstance(caught.value.__cause__, cause)
+    del held
 
 
-def test_a_full_disk_is_explained(option: Mlflow, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_written_is_explained(copied: Mlflow, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from sqlalchemy import event
+    from sqlalchemy.engine import Engine
 
-    tracker = option.open()
-    store = tracker.store.client._tracking_client.store
-
-    @event.listens_for(store.engine, "connect")  # SQLite finds "no space" where the file would have to grow
-    def small(connection: Any, _: Any) -> None:
+    def small(connection: Any, *_: Any) -> None:  # SQLite finds "no space" where the file would have to grow
         connection.execute("PRAGMA max_page_count = 1")
 
-    store.engine.dispose()
-    with (
-        pytest.raises(SleepyError, match="database or disk is full; free some space"),
-        tracker.run(name="fills the disk") as run,
-    ):
-        for _ in range(50):
-            run._log_metrics(("loss", 0.5, n) for n in range(1000))
+    tracker = copied.open()
+    event.listen(Engine, "checkout", small)
+    try:
+        with pytest.raises(SleepyError, match=r"database or disk is full.*have room"), tracker.run(name="a") as run:
+            for step in range(50):
+                run.metrics({f"loss/{n}": 0.5 for n in range(1000)}, step=step)
+    finally:
+        event.remove(Engine, "checkout", small)
+    with pytest.raises(SleepyError, match="runs cannot be recorded"), tracker.run(name="b") as run:
+        (tmp_path / "mlruns").rename(tmp_path / "moved")
+        (tmp_path / "mlruns").write_text("in the way")
+        run.text("hello", "a.txt")
     assert "Traceback" not in capfd.readouterr().err  # MLflow logs its own otherwise
 
 
-def test_a_full_disk_under_the_artifacts_is_explained(option: Mlflow, tmp_path: Path) -> None:
-    tracker = option.open()
-    with pytest.raises(SleepyError, match="runs cannot be recorded"), tracker.run(name="a") as run:
-        (tmp_path / "mlruns").write_text("in the way")
-        run.text("hello", "a.txt")
-
-
-def test_a_lock_that_is_held_is_explained(option: Mlflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from filelock import FileLock
-
-    monkeypatch.setattr(store_module, "LOCK_SECONDS", 0.1)
-    with FileLock(tmp_path / ".sleepy.lock"), pytest.raises(SleepyError, match="another process of sleepy holds"):
-        option.open()
-
-
-def test_a_deleted_experiment_is_explained(option: Mlflow) -> None:
-    store = option.open()._store
-    store.client.delete_experiment(store.experiment)
-    with pytest.raises(SleepyError, match=f"'sleepy' was deleted in MLflow.*--experiment-id {store.experiment}"):
-        option.open()
-
-
-def test_a_database_of_another_mlflow_is_explained(option: Mlflow, tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "mlflow.db") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = 'older'")
-    with pytest.raises(SleepyError, match="mlflow db upgrade"):
-        option.open()
-
-
-def test_empty_options_are_named() -> None:
-    assert [line.split(":")[0] for line in problems_of(Mlflow(folder="", experiment=" "), "track")] == [
-        "track.folder",
-        "track.experiment",
-    ]
+def test_unusable_options_are_named(tmp_path: Path) -> None:
+    empty = ["track.folder: is empty", "track.experiment: is empty"]
+    assert problems_of(Mlflow(folder="", experiment=" "), "track") == empty
     assert problems_of(Mlflow(), "track") == []
-
-
-def test_the_yaml_states_the_defaults() -> None:
-    import yaml
-
-    text = (ROOT / "conf/track/mlflow.yaml").read_text()
-    content = yaml.safe_load(text)
-    assert {key: content[key] for key in ("folder", "experiment")} == {"folder": ".", "experiment": "sleepy"}
-    assert set(content) == {"defaults", "_target_", "folder", "experiment"}
-
-
-def test_importing_the_option_is_light() -> None:
-    code = "import sys, sleepy.track.mlflow; print([m for m in ('mlflow', 'sqlalchemy', 'pandas') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.stderr) == ("[]\n", "")
+    with pytest.raises(SleepyError, match=r"100% has % or \? in it"):
+        Mlflow(folder=str(tmp_path / "100%")).open()

@@ -8,38 +8,30 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from tests.algo import fitting
 
 from sleepy.artifacts import Adapter, BaseModel
 from sleepy.tensors import digest_of_tensors
 from sleepy.train.ewc import FISHER, Ewc
-from sleepy.train.lora import Lora
-from sleepy.train.naive import Naive
-from sleepy.train.settings import Train
-from sleepy.train.trainer import Past, Trainer
+from sleepy.train.sft import Sft
+from sleepy.train.trainer import Trainer
+from sleepy.train.training import Past
+from tests.train import fitting
 from tests.train.fitting import EXAMPLES
-
-pytestmark = pytest.mark.slow  # together they are half a minute
 
 OLD, NEW = tuple(EXAMPLES[:3]), tuple(EXAMPLES[3:])
 fit = partial(fitting.fit, examples=NEW, precision="fp32")
 
 
 @pytest.fixture(scope="module")
-def first(shallow: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Past:
+def first(tiny: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Past:
     """The past of a second step: an adapter that has learned, and from what."""
-    return Past((OLD,), fit(shallow, tmp_path_factory.mktemp("first"), Naive()).folder)
+    return Past((OLD,), fit(tiny, tmp_path_factory.mktemp("first"), Sft()).folder)
 
 
 @pytest.fixture
-def trainer(shallow: BaseModel, first: Past) -> Trainer:
+def trainer(tiny: BaseModel, first: Past, tmp_path: Path) -> Trainer:
     """A trainer as `fit` makes it, at the start of the second step."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(shallow.weights)
-    model = AutoModelForCausalLM.from_pretrained(shallow.weights, dtype="float32")
-    train = Train(steps=3, batch_size=2, lr=1e-3, precision="fp32")
-    return Ewc()._trainer(model, tokenizer, Lora(r=4, dropout=0.1), train, "cpu", 0, first)
+    return Ewc().start(fitting.training(tiny, tmp_path, first, precision="fp32"))
 
 
 def moved(adapter: Adapter, past: Past) -> float:
@@ -77,19 +69,19 @@ def test_the_fisher_is_the_mean_of_each_examples_squared_gradient(trainer: Train
     assert sum(all(torch.equal(one[n], a[n]) for n in one) for a in alone) == 1
 
 
-def test_the_penalty_is_zero_at_the_anchor_and_the_formula_elsewhere(trainer: Trainer, first: Past) -> None:
+def test_the_penalty_is_zero_at_the_anchor_and_the_formula_elsewhere(trainer: Trainer) -> None:
     import torch
 
     ewc = Ewc(strength=3.0)
-    ewc.begin(trainer, first)
+    trainer.state = ewc.begin(trainer)
     assert float(ewc.penalty(trainer).detach()) == 0.0
-    fisher, anchor = trainer.old
+    fisher, anchor = trainer.state.fisher, trainer.state.values
     with torch.no_grad():
         for p in trainer.parameters.values():
             p.add_(0.01 * torch.randn_like(p))
     batches = [trainer.batch(trainer.encode(NEW))]
     torch.manual_seed(1)
-    plain = Naive().gradient(trainer, batches)
+    plain = Sft().gradient(trainer, batches)
     without = {name: p.grad.clone() for name, p in trainer.parameters.items()}
     trainer.model.zero_grad()
     torch.manual_seed(1)
@@ -101,29 +93,29 @@ def test_the_penalty_is_zero_at_the_anchor_and_the_formula_elsewhere(trainer: Tr
         torch.testing.assert_close(p.grad - without[name], pull, rtol=1e-3, atol=1e-5 * float(p.grad.abs().max()))
 
 
-def test_a_large_lambda_keeps_the_parameters_near_the_anchor(shallow: BaseModel, tmp_path: Path, first: Past) -> None:
-    free, held = (moved(fit(shallow, tmp_path / str(s), Ewc(strength=s), first, steps=10), first) for s in (0.0, 1e5))
+def test_a_large_lambda_keeps_the_parameters_near_the_anchor(tiny: BaseModel, tmp_path: Path, first: Past) -> None:
+    free, held = (moved(fit(tiny, tmp_path / str(s), Ewc(strength=s), first, steps=10), first) for s in (0.0, 1e5))
     assert held < free / 30
 
 
 def test_without_a_past_it_is_naive(
-    shallow: BaseModel, tmp_path: Path, first: Past, capsys: pytest.CaptureFixture[str]
+    tiny: BaseModel, tmp_path: Path, first: Past, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    alone = fit(shallow, tmp_path / "a", Ewc(), Past(((),)))  # a baseline that passes nothing
-    assert "ewc: nothing is past" in capsys.readouterr().err and not (alone.folder / "memory").exists()
+    alone = fit(tiny, tmp_path / "a", Ewc(), Past(((),)))  # a baseline that passes nothing
+    assert "ewc: no earlier task to protect" in capsys.readouterr().err and not (alone.folder / "memory").exists()
     assert first.adapter is not None and alone.digest == digest_of_tensors(
         load_file(first.adapter / "adapter_model.safetensors")
     )
 
 
 def test_steps_in_a_row_add_their_fishers_and_repeat(
-    shallow: BaseModel, tmp_path: Path, first: Past, trainer: Trainer
+    tiny: BaseModel, tmp_path: Path, first: Past, trainer: Trainer
 ) -> None:
     import torch
 
-    second = fit(shallow, tmp_path / "second", Ewc(), first)
+    second = fit(tiny, tmp_path / "second", Ewc(), first)
     after = Past((OLD, NEW), second.folder)
-    third, same = (fit(shallow, tmp_path / name, Ewc(), after) for name in ("third", "same"))
+    third, same = (fit(tiny, tmp_path / name, Ewc(), after) for name in ("third", "same"))
     assert third.digest == same.digest != second.digest and third.losses == same.losses
 
     sums = load_file(third.folder / "memory" / FISHER)
@@ -135,10 +127,10 @@ def test_steps_in_a_row_add_their_fishers_and_repeat(
         torch.testing.assert_close(total, before[name] + own[name], rtol=1e-4, atol=1e-6 * float(total.max()))
 
     shutil.rmtree(after.adapter / "memory")  # made anew from all that is past
-    assert fit(shallow, tmp_path / "lost", Ewc(), after).digest != third.digest
+    assert fit(tiny, tmp_path / "lost", Ewc(), after).digest != third.digest
 
 
-def test_a_single_run_protects_the_pairs_that_the_baseline_passes(shallow: BaseModel, tmp_path: Path) -> None:
-    run = fit(shallow, tmp_path / "a", Ewc(strength=1e3), Past((OLD,)))
+def test_a_single_run_protects_the_pairs_that_the_baseline_passes(tiny: BaseModel, tmp_path: Path) -> None:
+    run = fit(tiny, tmp_path / "a", Ewc(strength=1e3), Past((OLD,)))
     fisher = load_file(run.folder / "memory" / FISHER)
     assert all((float(f.max()) > 0) == ("lora_B" in name) for name, f in fisher.items())  # B is zero: A has no effect

@@ -9,20 +9,17 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
-from tests.algo import fitting
 
 from sleepy.adapters.folder import read_updates
 from sleepy.artifacts import Adapter, BaseModel
 from sleepy.errors import TrainingError
 from sleepy.tensors import digest_of_tensors
 from sleepy.train.lora import Lora
-from sleepy.train.naive import Naive
 from sleepy.train.olora import OLora
-from sleepy.train.settings import Train
-from sleepy.train.trainer import Past, Trainer
+from sleepy.train.sft import Sft
+from sleepy.train.training import Past
+from tests.train import fitting
 from tests.train.fitting import EXAMPLES
-
-pytestmark = pytest.mark.slow  # together they are half a minute
 
 OLD, NEW = 4, 2  # ranks
 LAYERS = ["q_proj", "down_proj"]
@@ -36,18 +33,18 @@ def tensors(folder: Path | None) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def first(shallow: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Past:
+def first(tiny: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Past:
     """The past of a second step: an adapter of another rank and the same alpha / r."""
     lora = Lora(r=OLD, alpha=6.0, target_modules=LAYERS)
-    return Past((tuple(EXAMPLES),), fit(shallow, tmp_path_factory.mktemp("first"), OLora(), lora=lora).folder)
+    return Past((tuple(EXAMPLES),), fit(tiny, tmp_path_factory.mktemp("first"), OLora(), lora=lora).folder)
 
 
 @pytest.fixture(scope="module")
-def second(shallow: BaseModel, first: Past, tmp_path_factory: pytest.TempPathFactory) -> Adapter:
-    return fit(shallow, tmp_path_factory.mktemp("second"), OLora(), first, weight_decay=0.1)
+def second(tiny: BaseModel, first: Past, tmp_path_factory: pytest.TempPathFactory) -> Adapter:
+    return fit(tiny, tmp_path_factory.mktemp("second"), OLora(), first, weight_decay=0.1)
 
 
-def test_the_old_part_is_bit_identical_and_the_new_one_trains(shallow: BaseModel, first: Past, second: Adapter) -> None:
+def test_the_old_part_is_bit_identical_and_the_new_one_trains(tiny: BaseModel, first: Past, second: Adapter) -> None:
     import torch
 
     old, both = tensors(first.adapter), tensors(second.folder)
@@ -59,11 +56,11 @@ def test_the_old_part_is_bit_identical_and_the_new_one_trains(shallow: BaseModel
     config = json.loads((second.folder / "adapter_config.json").read_text())
     assert config["r"] == OLD + NEW and config["lora_alpha"] / config["r"] == 1.5
     assert second.trainable == NEW * sum(t.numel() // OLD for t in old.values())
-    assert {u.scale for u in read_updates(second, shallow)} == {1.5}
+    assert {u.scale for u in read_updates(second, tiny)} == {1.5}
 
 
 def test_the_result_computes_what_old_and_new_compute_together(
-    shallow: BaseModel, tmp_path: Path, first: Past, second: Adapter
+    tiny: BaseModel, tmp_path: Path, first: Past, second: Adapter
 ) -> None:
     import torch
     from peft import PeftModel
@@ -78,7 +75,7 @@ def test_the_result_computes_what_old_and_new_compute_together(
     save_file({n: t.contiguous() for n, t in parts.items()}, alone / "adapter_model.safetensors")
 
     def logits(*folders: Path) -> Any:
-        base = AutoModelForCausalLM.from_pretrained(shallow.weights, dtype="float32")
+        base = AutoModelForCausalLM.from_pretrained(tiny.weights, dtype="float32")
         model = PeftModel.from_pretrained(base, folders[0])
         for folder in folders[1:]:
             model.load_adapter(folder, "other")
@@ -100,24 +97,20 @@ def overlap(adapter: Adapter) -> float:
 
 
 def test_with_a_large_lambda_new_directions_are_orthogonal_to_old_ones(
-    shallow: BaseModel, tmp_path: Path, first: Past
+    tiny: BaseModel, tmp_path: Path, first: Past
 ) -> None:
     free, held = (
-        overlap(fit(shallow, tmp_path / str(weight), OLora(lambda1=weight), first, steps=30, batch_size=1))
+        overlap(fit(tiny, tmp_path / str(weight), OLora(lambda1=weight), first, steps=80, batch_size=1, lr=4e-3))
         for weight in (0.0, 100.0)
     )
     assert held < 1e-2 < 5e-2 < free  # the L1 norm leaves what a step of the optimiser moves
 
 
-def test_the_penalty_is_the_formula_once_a_step(shallow: BaseModel, first: Past) -> None:
+def test_the_penalty_is_the_formula_once_a_step(tiny: BaseModel, tmp_path: Path, first: Past) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(shallow.weights)
-    model = AutoModelForCausalLM.from_pretrained(shallow.weights, dtype="float32")
     olora, lora = OLora(lambda1=2.0, lambda2=0.5), Lora(r=NEW, alpha=3.0, target_modules=LAYERS)
-    trainer: Trainer = olora._trainer(model, tokenizer, lora, Train(), "cpu", 0, first)
-    olora.begin(trainer, first)
+    trainer = olora.start(fitting.training(tiny, tmp_path, first, lora=lora, precision="fp32"))
     old = {name: t for name, t in tensors(first.adapter).items() if "lora_A" in name}
     new = {n: p.detach() for n, p in trainer.parameters.items()}
     assert all(float(p.abs().max()) == 0 for n, p in new.items() if "lora_B" in n) and len(new) == 2 * len(old)
@@ -126,16 +119,16 @@ def test_the_penalty_is_the_formula_once_a_step(shallow: BaseModel, first: Past)
         fresh = new[name.replace(".weight", ".default.parametrizations.weight.original")]
         expected += 2.0 * sum(abs(float(row @ column)) for row in fresh for column in a)
     batches = [trainer.batch(trainer.encode([example])) for example in EXAMPLES[:2]]
-    plain = Naive().gradient(trainer, batches)
+    plain = Sft().gradient(trainer, batches)
     assert olora.gradient(trainer, batches) - plain == pytest.approx(expected, rel=1e-4)
     assert all(torch.isfinite(p.grad).all() for p in trainer.parameters.values())
 
 
-def test_steps_in_a_row_repeat(shallow: BaseModel, tmp_path: Path, first: Past, second: Adapter) -> None:
+def test_steps_in_a_row_repeat(tiny: BaseModel, tmp_path: Path, first: Past, second: Adapter) -> None:
     import torch
 
     after = Past((*first.examples, tuple(EXAMPLES)), second.folder)
-    third, same = (fit(shallow, tmp_path / name, OLora(), after) for name in ("third", "same"))
+    third, same = (fit(tiny, tmp_path / name, OLora(), after) for name in ("third", "same"))
     assert third.digest == same.digest and third.losses == same.losses
     a = tensors(third.folder)
     assert all(torch.equal(a[n][: OLD + NEW], t) for n, t in tensors(second.folder).items() if "lora_A" in n)
@@ -143,25 +136,25 @@ def test_steps_in_a_row_repeat(shallow: BaseModel, tmp_path: Path, first: Past, 
 
 
 def test_the_first_step_is_naive(
-    shallow: BaseModel, tmp_path: Path, first: Past, capsys: pytest.CaptureFixture[str]
+    tiny: BaseModel, tmp_path: Path, first: Past, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lora = Lora(r=OLD, alpha=6.0, target_modules=LAYERS)
-    naive = fit(shallow, tmp_path / "a", Naive(), lora=lora)
+    naive = fit(tiny, tmp_path / "a", Sft(), lora=lora)
     assert naive.digest == digest_of_tensors(tensors(first.adapter))
     capsys.readouterr()
-    fit(shallow, tmp_path / "b", OLora(), Past(first.examples), lora=lora, steps=1)
+    fit(tiny, tmp_path / "b", OLora(), Past(first.examples), lora=lora, steps=1)
     assert "olora: no earlier adapter to protect" in capsys.readouterr().err
 
 
-def test_an_adapter_of_other_layers_is_an_error(shallow: BaseModel, tmp_path: Path, first: Past) -> None:
+def test_an_adapter_of_other_layers_is_an_error(tiny: BaseModel, tmp_path: Path, first: Past) -> None:
     with pytest.raises(TrainingError, match=r"other layers than lora\.target_modules asks for"):
-        fit(shallow, tmp_path, OLora(), first, lora=Lora(target_modules=["q_proj"]))
+        fit(tiny, tmp_path, OLora(), first, lora=Lora(target_modules=["q_proj"]))
 
 
-def test_another_scale_keeps_what_the_old_part_adds(shallow: BaseModel, tmp_path: Path, first: Past) -> None:
+def test_another_scale_keeps_what_the_old_part_adds(tiny: BaseModel, tmp_path: Path, first: Past) -> None:
     import torch
 
     lora = Lora(r=NEW, alpha=6.0, target_modules=LAYERS)  # alpha / r is 3, the old one's 1.5
-    old, both = tensors(first.adapter), tensors(fit(shallow, tmp_path, OLora(), first, lora=lora, steps=1).folder)
+    old, both = tensors(first.adapter), tensors(fit(tiny, tmp_path, OLora(), first, lora=lora, steps=1).folder)
     for name in (n for n in old if "lora_B" in n):
         torch.testing.assert_close(3.0 * both[name][:, :OLD], 1.5 * old[name])

@@ -7,22 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from sleepy.adapters.folder import read_updates
 from sleepy.artifacts import BaseModel
 from sleepy.train.batches import Batch
 from sleepy.train.lora import Lora
-from sleepy.train.naive import Naive
 from sleepy.train.sam import Sam
-from sleepy.train.trainer import Past, Trainer
+from sleepy.train.sft import Sft
+from sleepy.train.trainer import Trainer
+from sleepy.train.training import Past
 from tests.train.fitting import EXAMPLES, fit
 
 
-@pytest.mark.slow
-def test_without_rho_it_is_naive_bit_for_bit(shallow: BaseModel, tmp_path: Path) -> None:
-    plain = fit(shallow, tmp_path / "naive", Naive())
-    none, some = (fit(shallow, tmp_path / f"{rho}", Sam(rho=rho)) for rho in (0.0, 0.5))
+def test_without_rho_it_is_naive_bit_for_bit(tiny: BaseModel, tmp_path: Path) -> None:
+    plain = fit(tiny, tmp_path / "naive", Sft())
+    none, some = (fit(tiny, tmp_path / f"{rho}", Sam(rho=rho)) for rho in (0.0, 0.5))
     assert none.digest == plain.digest and none.losses == plain.losses
     assert some.digest != plain.digest and some.losses[0] == plain.losses[0]  # the loss told is that at w
 
@@ -75,15 +73,13 @@ points: list[dict[str, Any]] = []
 checked: list[int] = []
 
 
-def test_the_gradient_is_that_at_the_perturbed_point_and_the_weights_come_back(
-    shallow: BaseModel, tmp_path: Path
-) -> None:
+def test_the_gradient_is_that_at_the_perturbed_point_and_the_weights_come_back(tiny: BaseModel, tmp_path: Path) -> None:
     checked.clear()
-    fit(shallow, tmp_path, Watched(rho=0.3), lora=Lora(r=4), precision="fp32", grad_accum=2)
+    fit(tiny, tmp_path, Watched(rho=0.3), lora=Lora(r=4), precision="fp32", grad_accum=2)
     assert checked == [0, 1, 2]
 
 
-def test_both_passes_of_a_step_draw_the_same_dropout(shallow: BaseModel, tmp_path: Path) -> None:
+def test_both_passes_of_a_step_draw_the_same_dropout(tiny: BaseModel, tmp_path: Path) -> None:
     import torch
 
     drawn: list[Any] = []
@@ -94,13 +90,13 @@ def test_both_passes_of_a_step_draw_the_same_dropout(shallow: BaseModel, tmp_pat
             drawn.append(torch.get_rng_state())
             return super().loss(trainer, batch)
 
-    fit(shallow, tmp_path, Drawing(), steps=1, grad_accum=2)
+    fit(tiny, tmp_path, Drawing(), steps=1, grad_accum=2)
     assert torch.equal(drawn[0], drawn[2]) and torch.equal(drawn[1], drawn[3])
     assert not torch.equal(drawn[0], drawn[1])
 
 
-def test_a_second_step_goes_on_from_the_first(shallow: BaseModel, tmp_path: Path) -> None:
-    unbroken = fit(shallow, tmp_path / "whole", Sam())
+def test_a_second_step_goes_on_from_the_first(tiny: BaseModel, tmp_path: Path) -> None:
+    unbroken = fit(tiny, tmp_path / "whole", Sam())
     past = Past((tuple(EXAMPLES),), unbroken.folder)
-    second = fit(shallow, tmp_path / "second", Sam(), past=past)
-    assert second.losses[0] < unbroken.losses[0] and len(read_updates(second, shallow)) == 14
+    second = fit(tiny, tmp_path / "second", Sam(), past=past)
+    assert second.losses[0] < unbroken.losses[0] and len(read_updates(second, tiny)) == 14

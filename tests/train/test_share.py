@@ -9,21 +9,22 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.algo import fitting
 
-from sleepy.adapters.factors import Pair
-from sleepy.adapters.lora import find_adapters, lora_layers, read_all, read_lora, write_lora
+from sleepy.adapters.factors import Pair, lora_layers
+from sleepy.adapters.find import find_adapters
+from sleepy.adapters.folder import read_all, read_lora, write_lora
 from sleepy.artifacts import Adapter, BaseModel
 from sleepy.errors import ModelError
+from sleepy.options import CONF
 from sleepy.train._share_lora import load
 from sleepy.train.algorithm import Algorithm
 from sleepy.train.lora import Lora
 from sleepy.train.share import Share
 from sleepy.train.shared_basis import Shared
-from sleepy.train.trainer import NOTHING, Past, Trainer
+from sleepy.train.trainer import Trainer
+from sleepy.train.training import NOTHING, Past
+from tests.train import fitting
 from tests.train.fitting import EXAMPLES
-
-pytestmark = pytest.mark.slow  # together they are half a minute
 
 OLD, NEW = tuple(EXAMPLES[:3]), tuple(EXAMPLES[3:])
 FULL = {"variance": 0.9, "p": 2}
@@ -36,9 +37,9 @@ def fit(base: BaseModel, folder: Path, algorithm: Algorithm, past: Past = NOTHIN
 
 
 @pytest.fixture(scope="module")
-def first(shallow: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Adapter:
+def first(tiny: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Adapter:
     """The first step of a stream."""
-    return fit(shallow, tmp_path_factory.mktemp("first"), Share(**FULL))
+    return fit(tiny, tmp_path_factory.mktemp("first"), Share(**FULL))
 
 
 @pytest.fixture(scope="module")
@@ -69,23 +70,26 @@ def test_the_first_step_is_an_ordinary_lora_and_phase_1(first: Adapter) -> None:
 class Watched(Share):
     """Notes every parameter and the bases before the first step, and holds the model for a look afterwards."""
 
-    def begin(self, trainer: Trainer, past: Past) -> None:
-        trainer.old = [{n: p.detach().clone() for n, p in trainer.parameters.items()}, bases(trainer.model)]
-        super().begin(trainer, past)
+    def begin(self, trainer: Trainer) -> Any:
+        start[:] = [{n: p.detach().clone() for n, p in trainer.parameters.items()}, bases(trainer.model)]
+        return super().begin(trainer)
 
     def after_step(self, trainer: Trainer) -> None:
-        before, frozen = trainer.old
+        before, frozen = start
         assert all((p != before[n]).all() for n, p in trainer.parameters.items())
         assert all(torch.equal(basis, frozen[n]) for n, basis in bases(trainer.model).items())
 
-    def end(self, trainer: Trainer, past: Past, examples: Any, memory: Path) -> None:
-        written = read_lora(memory.parent)
+    def end(self, trainer: Trainer) -> None:
+        written = read_lora(trainer.training.folder)
         for name, layer in lora_layers(trainer.model):
             b, a = written.pop(name)
             assert torch.allclose(layer.get_delta_weight("default"), b @ a, rtol=1e-3, atol=1e-7)  # what PEFT trained
             assert layer.scaling["default"] == pytest.approx(Lora().alpha / 6)  # as an ordinary LoRA's of lora.r
         assert not written
-        super().end(trainer, past, examples, memory)
+        super().end(trainer)
+
+
+start: list[dict[str, torch.Tensor]] = []
 
 
 def bases(model: Any) -> dict[str, torch.Tensor]:
@@ -95,10 +99,8 @@ def bases(model: Any) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("phi", [2, 0])
-def test_phase_2_moves_all_that_trains_and_nothing_else(
-    shallow: BaseModel, past: Past, tmp_path: Path, phi: int
-) -> None:
-    before, adapter = load(past.memory or Path()), fit(shallow, tmp_path, Watched(phi=phi, **FULL), past, steps=1)
+def test_phase_2_moves_all_that_trains_and_nothing_else(tiny: BaseModel, past: Past, tmp_path: Path, phi: int) -> None:
+    before, adapter = load(past.memory or Path()), fit(tiny, tmp_path, Watched(phi=phi, **FULL), past, steps=1)
     used = {n: [min(phi, max(1, b.shape[1] // 4)) for b in (x.beta, x.alpha)] for n, x in before.layers.items()}
     wanted = sum(
         2 * (basis.shape[1] + f) + f * len(basis)
@@ -120,28 +122,28 @@ def test_phase_2_moves_all_that_trains_and_nothing_else(
             assert (basis.T @ basis - torch.eye(basis.shape[1])).abs().max() < 1e-5
 
 
-def test_the_adapter_of_phase_2_is_what_peft_computes(shallow: BaseModel, past: Past, tmp_path: Path) -> None:
+def test_the_adapter_of_phase_2_is_what_peft_computes(tiny: BaseModel, past: Past, tmp_path: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    adapter = fit(shallow, tmp_path, Share(**FULL), past, steps=12, lr=3e-3)
+    adapter = fit(tiny, tmp_path, Share(**FULL), past, steps=12, lr=3e-3)
     assert sum(adapter.losses[-3:]) < 0.9 * sum(adapter.losses[:3])
     ids = torch.arange(40, 52)[None]
-    model = AutoModelForCausalLM.from_pretrained(shallow.weights, dtype="float32")
+    model = AutoModelForCausalLM.from_pretrained(tiny.weights, dtype="float32")
     bare = model(ids).logits
     loaded = PeftModel.from_pretrained(model, adapter.folder)(ids).logits
-    model = AutoModelForCausalLM.from_pretrained(shallow.weights, dtype="float32")
+    model = AutoModelForCausalLM.from_pretrained(tiny.weights, dtype="float32")
     for name, (b, a) in read_lora(adapter.folder).items():
         model.get_submodule(name).weight.data += b @ a
     assert torch.allclose(model(ids).logits, loaded, atol=1e-3) and not torch.allclose(bare, loaded, atol=1e-3)
 
 
 def test_each_task_is_answered_by_what_the_memory_has_of_it(
-    shallow: BaseModel, first: Adapter, past: Past, tmp_path: Path
+    tiny: BaseModel, first: Adapter, past: Past, tmp_path: Path
 ) -> None:
-    second = fit(shallow, tmp_path / "second", Share(**FULL), past)
+    second = fit(tiny, tmp_path / "second", Share(**FULL), past)
     (one,), (old, new) = (
-        Share(**FULL).each_task(adapter, shallow, tmp_path / str(i)) for i, adapter in enumerate((first, second))
+        Share(**FULL).each_task(adapter, tiny, tmp_path / str(i)) for i, adapter in enumerate((first, second))
     )
     assert distance(read_lora(one.folder), remembered(first).adapter("task_1")) < 1e-6
     assert distance(read_lora(new.folder), remembered(second).adapter("task_2")) < 1e-6
@@ -151,7 +153,7 @@ def test_each_task_is_answered_by_what_the_memory_has_of_it(
 
 
 def test_a_basis_from_a_folder_of_adapters(
-    shallow: BaseModel, first: Adapter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: BaseModel, first: Adapter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = read_lora(first.folder)
     for name, turn in (("a", 1.0), ("b", -2.0)):
@@ -161,7 +163,7 @@ def test_a_basis_from_a_folder_of_adapters(
     read = algorithm.reads()
     write_lora(own, tmp_path / "a", first.base)  # as if it had been trained again
     assert len(read) == 6 and sum(x == y for x, y in zip(read, algorithm.reads(), strict=True)) == 5
-    adapter = fit(shallow, tmp_path / "run", algorithm, steps=1)
+    adapter = fit(tiny, tmp_path / "run", algorithm, steps=1)
     assert set(remembered(adapter).tasks) == {"a", "b", "adapter", "task_4"}
     assert all(layer.beta.shape[1] <= 4 >= layer.alpha.shape[1] for layer in remembered(adapter).layers.values())
     assert "% of a\n" in capsys.readouterr().err
@@ -174,7 +176,7 @@ def test_adapters_of_equal_name_are_told_apart(first: Adapter, tmp_path: Path) -
     assert list(find_adapters([tmp_path])) == ["one/adapter", "two/adapter"]
 
 
-def test_adapters_that_do_not_fit_are_refused(shallow: BaseModel, first: Adapter, tmp_path: Path) -> None:
+def test_adapters_that_do_not_fit_are_refused(tiny: BaseModel, first: Adapter, tmp_path: Path) -> None:
     own = read_lora(first.folder)
     fewer = dict(list(own.items())[1:])
     write_lora(fewer, tmp_path / "fewer", first.base)
@@ -183,24 +185,25 @@ def test_adapters_that_do_not_fit_are_refused(shallow: BaseModel, first: Adapter
     with pytest.raises(ModelError, match=r"fewer: found other layers than in .* \(as model\.layers\.0"):
         read_all(find_adapters([first.folder, tmp_path / "fewer"]))
     with pytest.raises(ModelError, match=r"basis and lora\.target_modules differ in 1 layers"):
-        fit(shallow, tmp_path / "run", Share(adapters=[str(tmp_path / "fewer")]))
+        fit(tiny, tmp_path / "run", Share(adapters=[str(tmp_path / "fewer")]))
     tensors = load_file(tmp_path / "fewer/adapter_model.safetensors")
     save_file(dict(list(tensors.items())[1:]), tmp_path / "fewer/adapter_model.safetensors")
-    with pytest.raises(ModelError, match="more or other than plain LoRA"):
+    with pytest.raises(ModelError, match=r"lora_B\.weight, expected pairs"):
         read_lora(tmp_path / "fewer")
     (tmp_path / "fewer/adapter_model.safetensors").write_bytes(b"cut")
-    with pytest.raises(ModelError, match="no PEFT adapter that can be read"):
+    with pytest.raises(ModelError, match="truncated or damaged file"):
         read_lora(tmp_path / "fewer")
     with pytest.raises(ModelError, match="no shared adapters that can be read"):
         load(tmp_path)
 
 
 def test_coef_only_is_share_without_temporary_factors() -> None:
-    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
 
-    from sleepy.options import CONF, options, register
+    share, coef_only = (OmegaConf.load(CONF / "algo" / f"{name}.yaml") for name in ("share", "coef_only"))
 
-    register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        assert options(compose("config", ["algo=coef_only"]))["algo"] == Share(phi=0)
-        assert options(compose("config", ["algo=share"]))["algo"] == Share()
+    def built(values: Any) -> Share:
+        return Share(**{k: v for k, v in OmegaConf.to_container(values).items() if k not in ("defaults", "_target_")})
+
+    assert built(share) == Share() and coef_only.defaults[0] == "share"
+    assert built(OmegaConf.merge(share, coef_only)) == Share(phi=0)

@@ -21,10 +21,10 @@ from sleepy.train import _ssr
 from sleepy.train.algorithm import Algorithm
 from sleepy.train.batches import Example
 from sleepy.train.lora import Lora
-from sleepy.train.naive import Naive
-from sleepy.train.settings import Train
+from sleepy.train.sft import Sft
 from sleepy.train.ssr import Ssr
-from sleepy.train.trainer import Past, Tools
+from sleepy.train.training import Past, Tools
+from tests.train import fitting
 from tests.train.fitting import EXAMPLES
 
 REPAIR = SingleShot()
@@ -105,7 +105,7 @@ def test_only_what_rustc_confirms_and_no_koan_has_is_rehearsed(
     checker: Checker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recorded = Recorded(BASE, LATEST, checker)
-    found = made(Ssr(asked=12, kept=8).material(EXAMPLES, past_of(PAIRS), recorded.tools, 0, tmp_path))
+    found = made(material(Ssr(asked=12, kept=8), past_of(PAIRS), recorded.tools, tmp_path))
     assert [(t.broken, t.fix) for t in found] == ORDINARY[:2]
     for task in found:
         broken, fixed = checker.check(*task.broken_job), checker.check(*task.repaired_job(task.fix))
@@ -117,8 +117,8 @@ def test_only_what_rustc_confirms_and_no_koan_has_is_rehearsed(
 def test_a_repair_that_is_a_koan_is_not_rehearsed(checker: Checker, tmp_path: Path) -> None:
     recorded = Recorded(BROKEN[:1], [FIXES[0] + KOAN.fix], checker)
     ssr, past = Ssr(asked=1, kept=1), past_of(PAIRS)
-    assert ssr.material([], past, recorded.tools, 0, tmp_path / "koan") == []
-    assert len(ssr.material([], past, Recorded(BROKEN, FIXES, checker).tools, 0, tmp_path / "own")) == 1
+    assert material(ssr, past, recorded.tools, tmp_path / "koan") == []
+    assert len(material(ssr, past, Recorded(BROKEN, FIXES, checker).tools, tmp_path / "own")) == 1
 
 
 def test_an_error_is_named_by_its_code_and_a_lint_is_one(checker: Checker) -> None:
@@ -129,16 +129,15 @@ def test_an_error_is_named_by_its_code_and_a_lint_is_one(checker: Checker) -> No
     assert [t.code for t in _ssr.rejected([unknown, lint, plain], tools)] == ["E0425", "clippy::needless_return"]
 
 
-def test_koans_are_recognised_in_what_models_write() -> None:
-    koans = every_koan()[::5]
-    renamed = [replace(t, id=f"n{i}", broken=t.broken.replace("let ", "let  /* a */ ")) for i, t in enumerate(koans)]
-    assert _ssr.new(renamed, [], koans) == []
-    assert _ssr.new([pair("quince")], [], koans) == [pair("quince")]
+def test_what_is_said_already_is_not_new() -> None:
+    one, other = pair("quince"), pair("rowan")
+    again = replace(one, id="again", broken=one.broken.replace("let ", "let  /* a */ "))
+    assert _ssr.new([one, again, other, KOAN], [other]) == [one]
 
 
 def test_pairs_are_trained_on_as_others_are(checker: Checker, tmp_path: Path) -> None:
     recorded = Recorded(BROKEN, FIXES, checker)
-    found = Ssr(asked=1, kept=1).material(EXAMPLES, past_of(PAIRS), recorded.tools, 0, tmp_path)
+    found = material(Ssr(asked=1, kept=1), past_of(PAIRS), recorded.tools, tmp_path, EXAMPLES)
     assert list(found[:-1]) == EXAMPLES
     broken = checker.check(*found[-1].task.broken_job) if found[-1].task else None
     assert broken and found[-1].prompt == REPAIR.first(made(found)[0], broken)
@@ -147,7 +146,7 @@ def test_pairs_are_trained_on_as_others_are(checker: Checker, tmp_path: Path) ->
 
 def test_the_base_sees_two_demonstrations_and_the_latest_model_the_program(checker: Checker, tmp_path: Path) -> None:
     recorded = Recorded(BASE, LATEST, checker)
-    Ssr(asked=12, kept=8).material([], past_of(PAIRS), recorded.tools, 0, tmp_path)
+    material(Ssr(asked=12, kept=8), past_of(PAIRS), recorded.tools, tmp_path)
     orders = []
     for prompt in (p for latest, p in recorded.prompts if not latest):
         last = prompt.messages[-1]["content"]
@@ -205,52 +204,56 @@ def test_what_was_answered_is_not_asked_again(tmp_path: Path) -> None:
     assert _ssr.asked(replace(no, ask=rest.ask), prompts[:1], True, record) == ["other"]  # of the latest model: anew
 
 
-def fit(base: BaseModel, folder: Path, algorithm: Algorithm, past: Past, tools: Tools | None, **train: int) -> Adapter:
-    return algorithm.fit(
-        base, EXAMPLES, lora=Lora(r=4), train=Train(**{"steps": 2, "batch_size": 2, "checkpoint_every": 1, **train}),
-        device="cpu", seed=0, folder=folder / "adapter", place=folder / "checkpoint", record={}, past=past, tools=tools,
-    )  # fmt: skip
+def fit(base: BaseModel, folder: Path, algorithm: Algorithm, past: Past, tools: Tools | None) -> Adapter:
+    return fitting.fit(base, folder, algorithm, past, tools=tools, steps=2, lora=Lora(r=4))
 
 
-@pytest.mark.slow
-def test_a_stream_remembers_repeats_and_resumes(shallow: BaseModel, checker: Checker, tmp_path: Path) -> None:
+def material(
+    ssr: Ssr, past: Past, tools: Tools | None, folder: Path, examples: Sequence[Example] = ()
+) -> Sequence[Example]:
+    """What is trained on; `folder` is the checkpoint's."""
+    nowhere = BaseModel("none", folder, folder, folder, "")
+    given = fitting.training(nowhere, folder, past, examples=examples, tools=tools)
+    return ssr.material(replace(given, checkpoint=folder))
+
+
+def test_a_stream_remembers_repeats_and_resumes(tiny: BaseModel, checker: Checker, tmp_path: Path) -> None:
     ssr = Ssr(asked=4, kept=2)
-    start = fit(shallow, tmp_path / "0", ssr, past_of(), None)
+    start = fit(tiny, tmp_path / "0", ssr, past_of(), None)
     recorded = Recorded(BROKEN, FIXES, checker)
-    one = fit(shallow, tmp_path / "1", ssr, past_of(PAIRS, adapter=start.folder), recorded.tools)
-    plain = fit(shallow, tmp_path / "n", Naive(), past_of(PAIRS, adapter=start.folder), None)
+    one = fit(tiny, tmp_path / "1", ssr, past_of(PAIRS, adapter=start.folder), recorded.tools)
+    plain = fit(tiny, tmp_path / "n", Sft(), past_of(PAIRS, adapter=start.folder), None)
     assert one.digest != plain.digest
     same = Recorded(BROKEN, FIXES, checker)
     (tmp_path / "1" / "checkpoint" / "state.pt").unlink()  # as if killed before the first step
-    again = fit(shallow, tmp_path / "1", ssr, past_of(PAIRS, adapter=start.folder), same.tools)
+    again = fit(tiny, tmp_path / "1", ssr, past_of(PAIRS, adapter=start.folder), same.tools)
     assert again.digest == one.digest and not same.prompts
     names = ("plum", "quince", "rowan", "sloe")
     later = Recorded([moved(n)[0] for n in names], [moved(n)[1] for n in names], checker)
     past = past_of(PAIRS, [pair("fig"), pair("kiwi"), pair("mango")], adapter=one.folder)
-    found = made(ssr.material([], past, later.tools, 0, tmp_path / "x"))
+    found = made(material(ssr, past, later.tools, tmp_path / "x"))
     assert [t.id.split("/")[1] for t in found] == ["0", "0", "1", "1"]
     assert [latest for latest, _ in later.prompts] == [False] * 4 + [True] * 4  # for the newest step alone
     assert {t.broken for t in found[:2]} <= set(BROKEN)  # made once, two steps ago
-    two = fit(shallow, tmp_path / "2", ssr, past, later.tools)
+    two = fit(tiny, tmp_path / "2", ssr, past, later.tools)
     lines = (two.folder / "memory" / "rehearsal.jsonl").read_text().splitlines()
     assert len(lines) == 2 and all(t.id in lines[i // 2] for i, t in enumerate(found))
 
 
-@pytest.mark.slow
 def test_without_anything_to_rehearse_it_is_naive_and_says_so(
-    shallow: BaseModel, checker: Checker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: BaseModel, checker: Checker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plain = fit(shallow, tmp_path / "n", Naive(), Past(), None)
-    assert fit(shallow, tmp_path / "a", Ssr(), past_of(), None).digest == plain.digest
-    assert "ssr: nothing came before" in capsys.readouterr().err
+    plain = fit(tiny, tmp_path / "n", Sft(), Past(), None)
+    assert fit(tiny, tmp_path / "a", Ssr(), past_of(), None).digest == plain.digest
+    assert "ssr: no earlier pairs to rehearse" in capsys.readouterr().err
     useless = Recorded(["I cannot do that."], ["no"], checker)
-    assert fit(shallow, tmp_path / "b", Ssr(), past_of(PAIRS), useless.tools).digest == plain.digest
-    assert "none of the pairs written holds" in capsys.readouterr().err
+    assert fit(tiny, tmp_path / "b", Ssr(), past_of(PAIRS), useless.tools).digest == plain.digest
+    assert "no usable pair was written" in capsys.readouterr().err
 
 
 def test_a_past_without_tools_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="neither model nor compiler to ask"):
-        Ssr().material(EXAMPLES, past_of(PAIRS), None, 0, tmp_path)
+    with pytest.raises(TrainingError, match="neither a model nor a compiler to ask"):
+        material(Ssr(), past_of(PAIRS), None, tmp_path)
 
 
 def test_more_kept_than_asked_is_a_problem() -> None:

@@ -16,12 +16,11 @@ from sleepy.adapters.folder import read_updates
 from sleepy.artifacts import Adapter, BaseModel, Prompt
 from sleepy.train.batches import Batch, Encoded, Example, encode
 from sleepy.train.lora import Lora
-from sleepy.train.naive import Naive
-from sleepy.train.sure import Sure, split
-from sleepy.train.trainer import Past, Trainer
+from sleepy.train.sft import Sft
+from sleepy.train.sure import Rehearsal, Sure, split
+from sleepy.train.trainer import Trainer
+from sleepy.train.training import Past
 from tests.train.fitting import EXAMPLES, fit
-
-pytestmark = pytest.mark.slow  # together they are half a minute
 
 OTHERS = tuple(
     Example(Prompt(({"role": "user", "content": f"Mend {i}."},), "```rust\n", ()), answer)
@@ -59,10 +58,11 @@ def kept(adapter: Adapter) -> list[list[tuple[int, ...]]]:
 class Watched(Sure):
     """Writes down the buffer, and the fast adapter at the beginning and after each step."""
 
-    def begin(self, trainer: Trainer, past: Past) -> None:
-        super().begin(trainer, past)
-        buffer[:] = [[row.ids for row in task] for task in trainer.old[0]]
+    def begin(self, trainer: Trainer) -> Rehearsal:
+        state = super().begin(trainer)
+        buffer[:] = [[row.ids for row in task] for task in state.tasks]
         fast[:] = [{name: p.detach().clone() for name, p in trainer.parameters.items()}]
+        return state
 
     def after_step(self, trainer: Trainer) -> None:
         assert trainer.model.training  # ranking has no dropout, training has
@@ -74,7 +74,7 @@ buffer: list[list[tuple[int, ...]]] = []
 fast: list[dict[str, Any]] = []
 
 
-def test_two_steps_keep_what_surprises_most_and_split_the_buffer(shallow: BaseModel, tmp_path: Path) -> None:
+def test_two_steps_keep_what_surprises_most_and_split_the_buffer(tiny: BaseModel, tmp_path: Path) -> None:
     import torch
 
     strong: dict[str, Any] = {
@@ -82,15 +82,15 @@ def test_two_steps_keep_what_surprises_most_and_split_the_buffer(shallow: BaseMo
         "lr": 1e-2,
         "precision": "fp32",
     }  # dropout in the ranking would show
-    first = fit(shallow, tmp_path / "1", Watched(buffer=4, ema=0.5), **strong)
-    assert kept(first) == [slowly_ranked(shallow, first.folder, EXAMPLES)[:4]]
+    first = fit(tiny, tmp_path / "1", Watched(buffer=4, ema=0.5), **strong)
+    assert kept(first) == [slowly_ranked(tiny, first.folder, EXAMPLES)[:4]]
     last = fast[-1]
     past = Past((tuple(EXAMPLES),), first.folder)
-    second = fit(shallow, tmp_path / "2", Watched(buffer=4, ema=0.5), examples=OTHERS, past=past, **strong)
+    second = fit(tiny, tmp_path / "2", Watched(buffer=4, ema=0.5), examples=OTHERS, past=past, **strong)
     assert buffer == kept(first)
     assert all(torch.equal(fast[0][name], last[name]) for name in last)  # the fast adapter goes on where it was
-    assert kept(second) == [kept(first)[0][:2], slowly_ranked(shallow, second.folder, OTHERS)[:2]]
-    assert len(read_updates(second, shallow)) == 14
+    assert kept(second) == [kept(first)[0][:2], slowly_ranked(tiny, second.folder, OTHERS)[:2]]
+    assert len(read_updates(second, tiny)) == 14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class Checked(Watched):
         import torch
 
         loss = super().gradient(trainer, batches)
-        rehearsed = trainer.old[1][2 * trainer.step : 2 * trainer.step + 2]
+        rehearsed = trainer.state.passes[2 * trainer.step : 2 * trainer.step + 2]
         rows.extend(row.ids for pair in rehearsed for row in pair)
         means = [
             torch.cat([trainer.nll(b) for b in some]).mean()
@@ -117,19 +117,19 @@ class Checked(Watched):
 rows: list[tuple[int, ...]] = []
 
 
-def test_a_single_run_rehearses_the_most_surprising_of_the_past(shallow: BaseModel, tmp_path: Path) -> None:
+def test_a_single_run_rehearses_the_most_surprising_of_the_past(tiny: BaseModel, tmp_path: Path) -> None:
     rows.clear()
     past = Past((OTHERS,))
-    fit(shallow, tmp_path, Checked(buffer=3), past=past, lora=Lora(r=4), precision="fp32", grad_accum=2)
-    assert buffer == [slowly_ranked(shallow, None, OTHERS)[:3]]
+    fit(tiny, tmp_path, Checked(buffer=3), past=past, lora=Lora(r=4), precision="fp32", grad_accum=2)
+    assert buffer == [slowly_ranked(tiny, None, OTHERS)[:3]]
     assert set(rows) == set(buffer[0]) and len(rows) == 9  # six batches of the three, by twos, three times over
 
 
-def test_the_slow_adapter_is_the_average(shallow: BaseModel, tmp_path: Path) -> None:
+def test_the_slow_adapter_is_the_average(tiny: BaseModel, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
     past = Past((OTHERS,))
-    unbroken = fit(shallow, tmp_path / "whole", Watched(ema=0.9), past=past)
+    unbroken = fit(tiny, tmp_path / "whole", Watched(ema=0.9), past=past)
     slow = {name: p.double() for name, p in fast[0].items()}
     for values in fast[1:]:
         slow = {name: 0.9 * p + 0.1 * values[name].double() for name, p in slow.items()}
@@ -141,16 +141,16 @@ def test_the_slow_adapter_is_the_average(shallow: BaseModel, tmp_path: Path) -> 
 
 
 def test_without_a_past_and_an_average_it_is_naive_and_says_so(
-    shallow: BaseModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: BaseModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plain = fit(shallow, tmp_path / "naive", Naive())
+    plain = fit(tiny, tmp_path / "naive", Sft())
     capsys.readouterr()
-    assert fit(shallow, tmp_path / "sure", Sure(ema=0.0)).digest == plain.digest
+    assert fit(tiny, tmp_path / "sure", Sure(ema=0.0)).digest == plain.digest
     told = capsys.readouterr().err
-    assert "nothing came before, so nothing is rehearsed" in told and "slow adapter takes" not in told
-    fit(shallow, tmp_path / "slow", Sure(ema=0.99), past=Past(((), (TOO_LONG,))))
+    assert "no earlier pairs to rehearse" in told and "slow adapter takes" not in told
+    fit(tiny, tmp_path / "slow", Sure(ema=0.99), past=Past(((), (TOO_LONG,))))
     told = capsys.readouterr().err
-    assert "nothing came before" in told and "takes 3% of what is learned" in told
+    assert "no earlier pairs" in told and "takes 3% of what is learned" in told
 
 
 @settings(deadline=None)  # the machine may be busy

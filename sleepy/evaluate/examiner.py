@@ -1,0 +1,103 @@
+"""A candidate goes in, its scores come out: measured once, whichever run asks."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from sleepy.artifacts import Completion, HotAdapter, Prompt, Served, TaskSet, digest_of
+from sleepy.engines.engine import Engine
+from sleepy.episodes.record import recorder
+from sleepy.episodes.store import open_episodes
+from sleepy.evaluate.candidates import C, Candidate, Exported, Measured
+from sleepy.evaluate.harness import Examination
+from sleepy.evaluate.scores_file import read_scores, write_scores
+from sleepy.gguf.adapter import adapter_gguf
+from sleepy.progress import Stages, say
+from sleepy.repair.strategy import Strategy
+from sleepy.sandbox.checker import Judge
+
+_VERSION = 4  # raise it when scores of the same inputs may change
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examiner:
+    """Asks candidates with one engine and one strategy, judged in one sandbox.
+
+    known: folder of scores that were measured before, by any run.
+    episodes: file in which every attempt is recorded, under `run`, the id of the run that asks.
+    scratch: folder in which adapters lie as GGUF files while they are asked.
+    """
+
+    engine: Engine
+    repair: Strategy
+    judge: Judge
+    known: Path
+    episodes: Path
+    run: str
+    scratch: Path
+    stages: Stages
+
+    def measure(self, candidate: C, tasks: TaskSet, stage: str = "evaluate", judge: Judge | None = None) -> Measured[C]:
+        """Scores of a candidate, by `judge` where another than the examiner's own is given.
+
+        Everything that determines them names the file they are kept in, the first prompts themselves included. Scores
+        that may depend on the machine's load are not kept. EngineError and SandboxError go through.
+        """
+        asks = self._examination(candidate, judge or self.judge)
+        prompts = digest_of([asdict(prompt) for prompt in asks.first_prompts(tasks)])
+        asked = [self.engine.identity(), asks.repair.identity(), prompts, asks.judge.identity]
+        path = self.known / f"{digest_of([_VERSION, candidate.digest, tasks.digest, *asked])}.json"
+        if path.is_file():
+            with self.stages.stage(stage, len(tasks), "koan"):
+                return Measured(candidate, read_scores(path), cached=True)
+        digests = {name: adapter.digest for name, adapter in candidate.adapters.items()}
+        with (
+            self.stages.stage(stage, len(tasks), "koan") as done,
+            open_episodes(self.episodes) as store,
+            self.served(candidate) as served,
+        ):
+            record = recorder(store, self.run, candidate.digest, digests)
+            scores = replace(asks, record=record).run(served, tasks, done)
+        if loaded := [r.task for r in scores.results if any(attempt.by_load for attempt in r.attempts)]:
+            say(f"Scores not cached: {', '.join(loaded)} may have timed out because the machine was busy.")
+        else:
+            write_scores(path, scores)
+        return Measured(candidate, scores)
+
+    def ask(self, candidate: Candidate, prompts: Sequence[Prompt]) -> list[Completion]:
+        """A candidate's answers to prompts that are no exam. It has at most one adapter, which answers them all."""
+        name = next(iter(candidate.adapters), "")
+        with (
+            self.stages.stage("ask", len(prompts), "prompt") as done,
+            self.served(candidate) as served,
+            self.engine.open(served) as session,
+        ):
+            return session.generate([replace(p, adapter=name) for p in prompts], lambda *_: done())
+
+    @contextmanager
+    def served(self, candidate: Candidate) -> Iterator[Served]:
+        """A candidate as an engine takes it. Its adapters are GGUF files for as long as the block runs."""
+        model, digest = candidate.model, candidate.digest
+        if isinstance(candidate, Exported):
+            yield Served(model.name, candidate.file.path, model.weights, digest)
+        elif not candidate.adapters:
+            yield Served(model.name, model.gguf, model.weights, digest)
+        else:
+            self.scratch.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+                hot = []
+                for number, (name, adapter) in enumerate(candidate.adapters.items()):
+                    path = Path(folder) / f"{number}.gguf"
+                    adapter_gguf(adapter, model, path, name)
+                    hot.append(HotAdapter(name, path, adapter.folder))
+                yield Served(model.name, model.gguf, model.weights, digest, tuple(hot))
+
+    def _examination(self, candidate: Candidate, judge: Judge) -> Examination:
+        """How a candidate is asked; one without adapters by the strategy's own row beside it."""
+        names = list(candidate.adapters)
+        repair = self.repair.serving(names) if names else self.repair.alone()
+        return Examination(self.engine, repair, judge, candidate.route())

@@ -1,0 +1,59 @@
+"""Near-duplicates: programs so alike that training on one teaches the answer to the other."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sleepy.artifacts import Task
+from sleepy.exam.builtin import every_koan
+from sleepy.rust.similarity import Fingerprint, fingerprint, nearest
+
+# Jaccard similarity of token 5-grams, as written and with names and literals anonymised, above which two programs count
+# as near-duplicates
+LIMITS = {"exact": 0.4, "shape": 0.6}
+
+
+@dataclass(frozen=True)
+class Near:
+    """The task most alike in one of the two kinds ("exact", "shape"), and the Jaccard similarity ("" and 0: none)."""
+
+    task: str = ""
+    similarity: float = 0.0
+    kind: str = ""
+
+    @property
+    def excess(self) -> float:
+        """The similarity as a multiple of its limit: above 1 for a near-duplicate."""
+        return self.similarity / LIMITS.get(self.kind, 1.0)
+
+
+def most_alike(
+    of: Sequence[Fingerprint], among: Sequence[Fingerprint], names: Sequence[str], same: bool = False
+) -> list[tuple[Near, Near]]:
+    """For each fingerprint of `of` the one of `among` that is most like it as written, and in shape. `names` are those
+    of `among`. With `same`, `among` begins with `of`, and nothing is like itself."""
+    found = []
+    for kind in LIMITS:
+        near = nearest([getattr(p, kind) for p in of], [getattr(p, kind) for p in among], same)
+        found.append([Near(names[j], similarity, kind) if j >= 0 else Near() for j, similarity in near])
+    return list(zip(*found, strict=True))
+
+
+def contaminated(tasks: Sequence[Task]) -> list[bool]:
+    """Whether each task's broken program or fix is a near-duplicate of one of any koan that comes with sleepy."""
+    prints = _programs(tasks)
+    near = [max(n.excess for n in both) > 1 for both in most_alike(prints, *_koans())]
+    return [broken or fix for broken, fix in zip(near[::2], near[1::2], strict=True)]
+
+
+@functools.cache  # the koans do not change while a process runs, and are asked for again and again
+def _koans() -> tuple[list[Fingerprint], list[str]]:
+    koans = every_koan()
+    return _programs(koans), [koan.id for koan in koans for _ in ("broken", "fix")]
+
+
+def _programs(tasks: Sequence[Task]) -> list[Fingerprint]:
+    """Fingerprints of each task's broken program and its fix, in turn."""
+    return [fingerprint(program) for task in tasks for program in (task.broken, task.fix)]

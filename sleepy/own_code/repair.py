@@ -1,0 +1,50 @@
+"""Repair of a user's own code with a candidate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sleepy.artifacts import Task, TaskSet
+from sleepy.errors import ConfigError
+from sleepy.evaluate.candidates import Candidate
+from sleepy.evaluate.examiner import Examiner
+from sleepy.own_code.project import mend
+from sleepy.progress import say
+from sleepy.sandbox.checker import Checker, Judge
+
+
+def find(place: str) -> Path:
+    """The file or project folder that a user names. Raises ConfigError when there is none."""
+    path = Path(place).expanduser().resolve()
+    if not place or not path.exists():
+        raise ConfigError(f"file: got {place or 'nothing'}, must be a Rust file or the folder of a cargo project")
+    if path.is_file() and path.suffix != ".rs":
+        raise ConfigError(f"file: got {place}, must be a file that ends in .rs, or the folder of a cargo project")
+    return path
+
+
+def repair_own(
+    examiner: Examiner, checker: Checker, candidate: Candidate, place: Path, edition: str, write: bool
+) -> str:
+    """The repairs of what does not compile in `place` as one diff; written in place too when `write` says so."""
+
+    def solve(task: Task, judge: Judge) -> str | None:
+        (result,) = examiner.measure(candidate, TaskSet(task.id, "", (task,)), "repair", judge).scores.results
+        attempt = result.attempts[result.chosen]
+        if result.passed:
+            return attempt.program
+        left = ", ".join(code or "a syntax error" for code in attempt.codes)
+        say(
+            f"{task.id}: {len(result.attempts)} answers tried, none compiles ({left} left). "
+            "Try repair=multi_turn or repair=best_of_n"
+        )
+        return None
+
+    changes = mend(place, checker, solve, edition)
+    for change in changes:
+        if write:
+            change.write()
+    if changes:
+        names = ", ".join(change.name for change in changes)
+        say(f"{names} written" if write else f"{names} would change. Add write=true to change it")
+    return "".join(change.diff() for change in changes)

@@ -1,0 +1,285 @@
+"""The stages, one function each. `pipeline.job` says in what order they come and what passes between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from sleepy.artifacts import BaseModel, TaskSet
+from sleepy.deliver.deliver import Delivery, deliver
+from sleepy.deliver.merge import merge
+from sleepy.evaluate.candidates import Adapted, Base, Live, Measured, Routed
+from sleepy.evaluate.examiner import Examiner
+from sleepy.evaluate.stats import compare
+from sleepy.exam.audit import audit, require_proof
+from sleepy.exam.audit_page import write_audit
+from sleepy.exam.builtin import every_koan
+from sleepy.gate.gate import Verdict
+from sleepy.own_code.repair import find, repair_own
+from sleepy.pairs.builtin import load_pairs
+from sleepy.progress import Stages, say
+from sleepy.report.summary import RunSummary
+from sleepy.routing.route import accuracy
+from sleepy.sandbox.checker import Checker
+from sleepy.settings import Settings
+from sleepy.study.lab import Lab, Recipe
+from sleepy.study.promotion import promote, to_repair_with
+from sleepy.study.step import Step, after_all, course, history, last_verdict
+from sleepy.subspace import page
+from sleepy.track import log
+from sleepy.track.adapters import adapter_folders
+from sleepy.track.run import Run
+from sleepy.track.tracker import Tracker
+
+MERGED = "merged"  # folder of the merged weights, where they are to stay
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every stage may use: settings `s`, the names of the options chosen, and where the run is recorded."""
+
+    s: Settings
+    stages: tuple[str, ...]
+    choices: dict[str, str]
+    overrides: tuple[str, ...]
+    tracker: Tracker
+    run: Run
+    folder: Path
+    watch: Stages
+
+    @property
+    def cache(self) -> Path:
+        """Folder of models and of what was measured once."""
+        return Path(self.s.cache).expanduser()
+
+
+def fetch(c: Context) -> BaseModel:
+    """The model: brought once, mapped afterwards."""
+    with c.watch.stage("fetch", unit="model"):
+        return c.s.model.fetch(c.cache)
+
+
+def prove(c: Context) -> tuple[TaskSet, TaskSet, Checker]:
+    """Koans, each proven by rustc, and the pairs, which are proven when they are drawn."""
+    pairs = load_pairs()
+    exam = c.s.stream.exam(c.s.tasks.load(), pairs, c.s.seed)
+    checker = c.s.sandbox.open(c.cache)
+    with c.watch.stage("prove", 2 * len(exam), "check") as done:
+        require_proof(exam.tasks, checker, done)
+    log.task_set(c.run, exam, "evaluation")
+    return exam, pairs, checker
+
+
+def audit_exam(c: Context, exam: TaskSet, pairs: TaskSet, checker: Checker) -> None:
+    """The exam examined: cheats and near-duplicates too. Raises DataError when anything is found."""
+    with c.watch.stage("pairs", 2 * len(pairs), "check") as done:
+        require_proof(pairs.tasks, checker, done)
+    with c.watch.stage("audit", 3 * len(exam), "check") as done:
+        own = {t.id for t in exam}
+        others = [t for t in every_koan() if t.id not in own]
+        rows, findings = audit(exam.tasks, checker, pairs.tasks, done, others)
+    c.run.artifact(write_audit(c.folder, exam, rows, findings))
+
+
+def open_lab(c: Context, base: BaseModel, exam: TaskSet, pairs: TaskSet, checker: Checker) -> Lab:
+    """Everything that trains and measures. Raises ConfigError when the gate would choose by what is reported on."""
+    s = c.s
+    panel = s.gate.panel(exam, s.seed) if {"gate", "train"} <= set(c.stages) else TaskSet("none", "", ())
+    s.stream.check_panel(exam, panel)
+    recipe = Recipe(
+        name=c.choices["algo"], algo=s.algo, lora=s.lora, train=s.train, data=s.data, seed=s.seed, device=s.device,
+        checkpoints=Path(s.checkpoints),
+    )  # fmt: skip
+    return Lab(
+        recipe=recipe, base=base, pairs=pairs, exam=exam, panel=panel, gate=s.gate, checker=checker,
+        examiner=open_examiner(c, checker), tracker=c.tracker, run=c.run, stages=c.watch, folder=c.folder,
+    )  # fmt: skip
+
+
+def open_examiner(c: Context, checker: Checker) -> Examiner:
+    """What asks candidates, as the settings say."""
+    return Examiner(
+        engine=c.s.engine, repair=c.s.repair, judge=checker, known=c.cache / "baselines",
+        episodes=Path(c.s.episodes).expanduser(), run=c.run.id, scratch=c.folder / "scratch", stages=c.watch,
+    )  # fmt: skip
+
+
+def baseline(c: Context, lab: Lab) -> Measured[Base]:
+    """The untouched model on the exam; measured once for a model, task set, prompt and engine."""
+    before = lab.measure(Base(lab.base), lab.exam, "baseline")
+    log.scores(c.run, c.folder, before.scores, "baseline")
+    page = c.s.report.scores(c.folder, before.scores, "baseline")
+    c.run.artifact(page, "report")
+    if "report" not in c.stages:
+        print(f"\n{page.read_text(encoding='utf-8')}\nrun {c.run.id}")
+    return before
+
+
+def train(c: Context, lab: Lab, before: Measured[Base]) -> tuple[Step, ...]:
+    """Adapters from mixes, in the stream's order."""
+    if not c.s.algo.trains and c.s.stream.learns:
+        return ()
+    steps = c.s.stream.run(lab)
+    if went := course(before.scores, steps):
+        log.course(c.run, c.folder, went)
+    if not c.s.stream.several:
+        _tag(c, after_all(before.candidate, steps))
+    return steps
+
+
+def unite(c: Context, lab: Lab, steps: Sequence[Step]) -> Live:
+    """What the steps come to: the stream's last candidate, or several adapters combined into one or routed."""
+    result = after_all(Base(lab.base), steps)
+    adapters = {step.name: step.adapter for step in steps if step.adapter}
+    if c.s.stream.several and c.s.routing.routes:
+        result = Routed(lab.base, adapters, c.s.routing, lab.pairs)
+    elif c.s.stream.several:
+        with c.watch.stage("combine", unit="adapter"):
+            one = c.s.merge.combine(list(adapters.values()), lab.base, c.folder / "adapter", c.s.seed)
+        log.adapter(c.run, one)
+        result = Adapted(lab.base, one)
+        _tag(c, result)
+    return result
+
+
+def _tag(c: Context, result: Live) -> None:
+    """The digest of the run's one adapter, where it ends with one."""
+    if isinstance(result, Adapted):
+        c.run.tags({"adapter.digest": result.adapter.digest})
+
+
+def evaluate(c: Context, lab: Lab, result: Live) -> Measured[Live]:
+    """The result on the exam, hot: as it would be used."""
+    if isinstance(result, Routed):
+        broken = lab.checker.check_all([t.broken_job for t in lab.exam])
+        figures = accuracy(result.route(), lab.exam.tasks, broken, list(result.members))
+        c.run.metrics({f"routing/{figure}": value for figure, value in figures.items()})
+        say("routing: " + ", ".join(f"{n:g} {word}" for word, n in figures.items() if "share" not in word))
+    after = lab.measure(result, lab.exam)
+    log.scores(c.run, c.folder, after.scores, "eval")
+    return after
+
+
+def gate(c: Context, lab: Lab, before: Measured[Base], after: Measured[Live], steps: Sequence[Step]) -> Verdict[Live]:
+    """The gate's word on the result, on its own koans; what it accepts is put in use, if it also beats what is."""
+    cycles = last_verdict(steps)  # cycles have asked the gate themselves
+    verdict: Verdict[Live]
+    if cycles:
+        verdict = cycles
+    else:
+        gated = lab.measure(Base(lab.base), lab.panel, "gate: baseline")
+        verdict = c.s.gate.judge(gated, lab.measure(after.candidate, lab.panel, "gate"))
+    log.verdict(c.run, compare(before.scores, after.scores), verdict)
+    log.koans(c.run, before.scores, after.scores)
+    if verdict.promoted:
+        promote(lab, verdict, _artifacts_of(c, verdict.candidate), beside=not cycles)
+    return verdict
+
+
+def _artifacts_of(c: Context, candidate: Live) -> PurePosixPath:
+    """The folder of the run's artifacts that a candidate's adapter was logged to: see log.adapter."""
+    if not isinstance(candidate, Adapted) or c.s.stream.several or candidate.adapter.folder.parent == c.folder:
+        return PurePosixPath("adapter")
+    return PurePosixPath("adapter", *candidate.adapter.folder.relative_to(c.folder).parent.parts)
+
+
+def export(c: Context, lab: Lab, result: Live) -> tuple[Delivery, Measured | None]:
+    """Files to take away, with the proof that they say what the merged weights say; measured too if asked."""
+    prompts = [e.prompt for e in lab.examples(lab.exam.tasks)]
+    with c.watch.stage("export", unit="model"):
+        name = f"{lab.base.name} {c.choices['algo']}"
+        delivery = deliver(
+            result, c.s.export, prompts, c.folder / "export", name, merged=c.folder / MERGED if c.s.merge.keep else None
+        )
+    log.export(c.run, delivery)
+    if not (c.s.export.measure and delivery.exported):
+        return delivery, None
+    delivered = lab.measure(delivery.exported, lab.exam, "delivered")
+    log.scores(c.run, c.folder, delivered.scores, "delivered")
+    return delivery, delivered
+
+
+def merge_only(c: Context, result: Live) -> None:
+    """The merged weights alone, to stay: stages has merge, but not export."""
+    if isinstance(result, Adapted):
+        with c.watch.stage("merge", unit="model"):
+            merge(result.adapter, result.model, c.folder / MERGED)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a whole run came to."""
+
+    before: Measured[Base]
+    steps: tuple[Step, ...]
+    after: Measured[Live]
+    verdict: Verdict[Live]
+    delivery: Delivery | None
+    delivered: Measured | None
+
+
+def report(c: Context, lab: Lab, o: Outcome) -> None:
+    """The table in the terminal, and the page with its pictures."""
+    revision, dirty = log.code(c.run)
+    exported = o.delivery.exported if o.delivery else None
+    with c.watch.stage("report", unit="page"):
+        summary = RunSummary(
+            name=" ".join(c.overrides) or "defaults",
+            overrides=c.overrides,
+            model=lab.base.name,
+            algorithm=_made(c, o.after.candidate),
+            tasks=lab.exam,
+            before=o.before.scores,
+            after=o.after.scores,
+            delivered=o.delivered.scores if o.delivered else None,
+            cached=frozenset(n for n, m in (("baseline", o.before), ("trained", o.after)) if m.cached),
+            comparison=compare(o.before.scores, o.after.scores),
+            verdict=o.verdict,
+            mixes=tuple((step.name, step.mix) for step in o.steps if step.mix),
+            adapter=o.after.candidate.adapter if isinstance(o.after.candidate, Adapted) else None,
+            gguf=exported.file if exported else None,
+            proof=o.delivery.proof if o.delivery else "",
+            seconds=c.watch.seconds,
+            run_id=c.run.id,
+            ui_line=c.tracker.ui_line(),
+            revision=revision,
+            dirty=dirty,
+            warnings=o.delivery.warnings if o.delivery else (),
+            course=course(o.before.scores, o.steps),
+            history=history(o.before.scores, o.steps),
+        )
+        files = c.s.report.write(c.folder, summary)
+        for path in (files.page, *files.pictures):
+            c.run.artifact(path, "report")
+    c.s.report.show(summary, files)
+
+
+def _made(c: Context, result: Live) -> str:
+    """How the model came about, in a few words."""
+    if not c.s.stream.several:
+        return c.choices["algo"]
+    group = "routing" if isinstance(result, Routed) else "merge"
+    return f"{c.choices['algo']}, stream={c.choices['stream']}, {group}={c.choices[group]}"
+
+
+def repair(c: Context) -> None:
+    """A user's own file or project, repaired by the adapter in use."""
+    base = fetch(c)
+    checker = c.s.sandbox.open(c.cache)
+    candidate = to_repair_with(c.tracker, base)
+    diff = repair_own(open_examiner(c, checker), checker, candidate, find(c.s.file), c.s.edition, c.s.write)
+    c.run.text(diff, "repair.diff")
+    print(diff, end="")
+
+
+def subspace(c: Context) -> None:
+    """What several adapters have in common, beside chance and their mean."""
+    section = c.s.subspace
+    findings = section.analyse(adapter_folders(c.tracker, section.runs), c.s.seed, c.watch)
+    c.run.metrics(page.metrics(findings))
+    with c.watch.stage("draw", unit="page"):
+        files = section.write(c.folder, findings)
+        for path in files:
+            c.run.artifact(path, "subspace")
+    page.show(findings, {"report": str(files[0]), "MLflow": c.tracker.ui_line()})

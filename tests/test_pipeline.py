@@ -1,0 +1,174 @@
+"""Every option through the whole pipeline, in this process, on a model of two random layers.
+
+What such a model answers is noise; what is looked at is what was trained, asked, decided, promoted and delivered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sleepy.errors import ConfigError
+from sleepy.evaluate.scores_file import read_scores
+from tests.jobs import artifacts, job, runs
+from tests.models.places import write_gguf
+
+Job = Callable[..., Any]
+PATTERNS = ["float_and_integer", "index_not_usize"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model, and a cache in which it is derived once."""
+    folder = tmp_path_factory.mktemp("model")
+    write_gguf(folder / "tiny.gguf", head="own")
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """`run(words)`: a job on the tiny model, in a folder of its own; three koans, three koans for the gate."""
+    monkeypatch.chdir(tmp_path)
+    words = [
+        "model=hub", f"model.path={model / 'tiny.gguf'}", f"cache={model / 'cache'}", "engine.threads=1",
+        "tasks.per_level=1", "tasks.families=[type_mismatch]", "gate.koans=3", "data=all", "data.examples=4",
+        "train.steps=2", "train.batch_size=2", "train.max_length=8000", "train.lr=0.01", "device=cpu",
+        "report.pictures=false", "export.proof_prompts=1",
+    ]  # fmt: skip
+    return lambda *more: job(tmp_path, *words, *more)
+
+
+def scores(found: Any, name: str) -> Any:
+    return read_scores(artifacts(found) / "scores" / f"{name}.json")
+
+
+def test_what_is_measured_is_judged_promoted_and_delivered(run: Job, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    found = run("export.measure=true", "export.quantization=q8_0")
+    tags, metrics = found.data.tags, found.data.metrics
+    record = json.loads((artifacts(found) / "adapter" / "sleepy.json").read_text())
+    assert record["seed"] == 0 and len(tags["adapter.digest"]) == 64
+    assert scores(found, "baseline").tasks_digest == scores(found, "eval").tasks_digest
+    assert metrics["eval/tasks"] == metrics["delivered/tasks"] == 3 == metrics["gate/koans"]
+    if tags["gate"] == "promoted":
+        client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+        version = client.get_model_version_by_alias("sleepy-tiny", "promoted")
+        assert (version.run_id, Path(version.source).name) == (found.info.run_id, "adapter")
+    (folder,) = tmp_path.glob("outputs/job-*/export")
+    assert {p.name for p in folder.iterdir()} == {"model-q8_0.gguf", "adapter.gguf", "Modelfile"}
+
+
+def test_nothing_large_is_left_behind(run: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run()
+    (folder,) = tmp_path.glob("outputs/job-0")
+    names = {p.relative_to(folder).parts[0] for p in folder.rglob("*") if p.is_file()}
+    assert (
+        "merged" not in names and not list(folder.glob("**/model.safetensors")) and not list(folder.glob("scratch/*"))
+    )
+
+    def full(*args: Any, **options: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sleepy.deliver.export.write_f16", full)
+    with pytest.raises(Exception, match="No space left"):
+        run("seed=1")
+    assert not list(tmp_path.glob("outputs/job-1/**/model*"))
+
+
+def test_the_same_seed_gives_the_same_adapter_and_measures_nothing_twice(run: Job, tmp_path: Path) -> None:
+    first, again, other = run(), run(), run("seed=1")
+    digests = [r.data.tags["adapter.digest"] for r in (first, again, other)]
+    assert digests[0] == digests[1] != digests[2]
+    assert scores(first, "eval") == scores(again, "eval")
+
+
+def test_an_adapter_that_changes_no_answer_is_not_promoted(run: Job) -> None:
+    found = run("train.lr=1e-9")
+    assert found.data.tags["gate"] == "refused" and "no answer changed" in found.data.tags["gate.reason"]
+
+
+@pytest.mark.parametrize("algo", "naive targeted replay ewc olora sure sam osf share coef_only none".split())
+def test_every_algorithm(run: Job, algo: str) -> None:
+    found = run(f"algo={algo}", "data=all", "train.steps=1")
+    assert found.data.tags["algorithm"] == algo and {"gate", "gate.reason"} <= found.data.tags.keys()
+    assert ("adapter.digest" in found.data.tags) == (algo != "none")
+    if algo == "none":
+        assert found.data.metrics["compare/difference"] == 0 and found.data.tags["gate"] == "refused"
+
+
+@pytest.mark.parametrize("algo", ["naive", "share", "sure"])
+def test_a_stream_of_tasks(run: Job, tmp_path: Path, algo: str) -> None:
+    found = run(f"algo={algo}", "stream=sequential", "stream.tasks=2", "data=all", "data.examples=2", "train.steps=1")
+    assert {"stream/acc", "stream/bwt", "stream/fwt", "stream/forgetting"} <= found.data.metrics.keys()
+    steps = json.loads((artifacts(found) / "stream" / "stream.json").read_text())["steps"]
+    (folder,) = tmp_path.glob("outputs/job-0")
+    assert len(steps) == 2 and found.data.metrics["eval/tasks"] == found.data.metrics["baseline/tasks"] > 2
+    last = json.loads((artifacts(found) / "stream.json").read_text())
+    at = last["columns"].index("after 2")
+    eval_scores = scores(found, "eval")
+    assert [row[at] for row in last["data"]] == [r.passed for r in eval_scores.results]
+    assert not list(folder.glob("scratch/*"))
+    if algo == "share":  # each task's koans by its own coefficients, in the stream's last row and in the result
+        assert "adapter.digest" not in found.data.tags and {p.name for p in folder.glob("tasks/2/*")} == {
+            "task_1", "task_2",
+        }  # fmt: skip
+
+
+def test_cycles(run: Job) -> None:
+    found = run("stream=cycles", "stream.cycles=2", "algo=replay", "data=all")
+    assert found.data.metrics["cycle/promoted"] in (0, 1) and "gate" in found.data.tags
+    with pytest.raises(ConfigError, match="which the cycles are reported on"):
+        run("stream=cycles", "tasks=koans_val", "tasks.per_level=0", "tasks.families=null")
+
+
+def test_seeds_of_cycles_do_not_overlap(run: Job, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        run("stream=cycles", "stream.cycles=2", "data=all", "data.examples=4", f"seed={seed}")
+    mixes = [path.read_text() for path in sorted(tmp_path.glob("outputs/job-*/cycle-*/mix.jsonl"))]
+    assert len(mixes) == 4 == len(set(mixes))
+
+
+def test_the_gate_does_not_choose_by_what_is_reported_on(run: Job) -> None:
+    with pytest.raises(ConfigError, match=r"are frozen and in koans.*which is reported on"):
+        run("gate.tasks=exam")
+    found = run("tasks=koans_val", "tasks.per_level=1", "gate.tasks=exam")
+    assert found.data.metrics["gate/koans"] == 3
+
+
+@pytest.fixture
+def each(run: Job) -> Any:
+    """A run that trained an adapter for each of two patterns."""
+    return run("stream=each", f"stream.patterns=[{','.join(PATTERNS)}]", "stream.measure=true", "merge=average",
+               "tasks=patterns", "tasks.per_level=1", "data.examples=2", "stages=[fetch,prove,baseline,train]")  # fmt: skip
+
+
+def test_adapters_of_patterns_are_combined_and_routed(run: Job, each: Any, tmp_path: Path) -> None:
+    children = [r for r in runs(tmp_path) if r.data.tags.get("mlflow.parentRunId") == each.info.run_id]
+    assert [c.info.run_name for c in children] == PATTERNS
+    assert all(c.data.metrics["own/koans"] >= 1 and "train/loss" in c.data.metrics for c in children)
+    given = ["stream=given", f"stream.adapters=[runs:/{each.info.run_id}]", "algo=none", "tasks=patterns"]
+    digests = set()
+    for merge in ("average", "linear", "cat", "svd", "ties", "dare_ties"):
+        found = run(*given, f"merge={merge}")
+        digests.add(found.data.tags["adapter.digest"])
+        assert (artifacts(found) / "adapter" / "adapter_config.json").is_file()
+    assert len(digests) == 6
+    for routing in ("oracle", "error_code", "nearest"):
+        found = run(*given, f"routing={routing}")
+        assert "routing/right" in found.data.metrics and "adapter.digest" not in found.data.tags
+        assert {p.stem for p in (artifacts(found) / "export" / "adapters").iterdir()} == set(PATTERNS)
+    found = run(*given, "routing=arrow", "engine=transformers", "~engine.threads")
+    assert found.data.metrics["routing/mixed"] == found.data.metrics["eval/tasks"]
+    shared = run(*given, "algo=share", "merge=average")
+    assert 0 < shared.data.metrics["share/error"] < 1 and shared.data.metrics["adapters"] == 2
+
+
+def test_a_users_file_is_repaired_with_the_adapter_in_use(run: Job, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "mine.rs").write_text('pub fn f() -> u32 { "1" }\n')
+    run("stages=[repair]", "file=mine.rs")
+    assert "no adapter: none is promoted" in capsys.readouterr().err
