@@ -12,13 +12,11 @@ import re
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-SAME_NAME = {"algo": "train", "engine": "engines", "gate": "gate", "repair": "repair"}  # group -> its room
 NO_OPTIONS = ("experiment", "hydra")  # folders of conf/ that choose among options and are none
 HEAVY = (
     "torch", "transformers", "peft", "mlflow", "llama_cpp", "matplotlib", "gguf", "huggingface_hub", "scipy", "numpy",
@@ -43,12 +41,10 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
-def option_files(root: Path) -> Iterator[tuple[str, Path]]:
-    """(group, file) of every YAML that is an option."""
-    for path in sorted((root / "conf").glob("*/**/*.yaml")):
-        group = path.relative_to(root / "conf").parts[0]
-        if group not in NO_OPTIONS:
-            yield group, path
+def option_files(root: Path) -> list[Path]:
+    """Every YAML that is an option."""
+    files = sorted((root / "conf").glob("*/**/*.yaml"))
+    return [path for path in files if path.relative_to(root / "conf").parts[0] not in NO_OPTIONS]
 
 
 def target_of(path: Path) -> str:
@@ -59,10 +55,6 @@ def target_of(path: Path) -> str:
     bases = [path.with_name(f"{base}.yaml") for base in content.get("defaults", []) if isinstance(base, str)]
     inherited = [target_of(base) for base in bases if base.exists() and base != path]
     return str(content.get("_target_") or next(iter(inherited), ""))
-
-
-def states(path: Path) -> bool:
-    return "\n_target_:" in "\n" + path.read_text(encoding="utf-8")
 
 
 def classes(root: Path) -> dict[str, ast.ClassDef]:
@@ -78,23 +70,20 @@ def classes(root: Path) -> dict[str, ast.ClassDef]:
 def every_yaml_names_an_option(root: Path) -> list[str]:
     """Rule 1, from the YAML's side."""
     found, known = [], classes(root)
-    for group, path in option_files(root):
+    for path in option_files(root):
         where, target = path.relative_to(root), target_of(path)
-        module = target.rpartition(".")[0]
         if not target.startswith("sleepy."):
             found.append(f"{where}: found _target_ {target!r}, expected a class under sleepy.")
         elif any(part.startswith("_") for part in target.split(".")):
             found.append(f"{where}: {target} belongs to its room only (leading underscore), expected an option")
         elif target not in known:
             found.append(f"{where}: there is no class {target}")
-        elif group in SAME_NAME and states(path) and module != f"sleepy.{SAME_NAME[group]}.{path.stem}":
-            found.append(f"{where}: found module {module}, expected sleepy.{SAME_NAME[group]}.{path.stem}")
     return found
 
 
 def every_option_has_a_yaml(root: Path) -> list[str]:
     """Rule 1, from the class's side: what a room's options derive from makes an option of every class of the room."""
-    known, named = classes(root), {target_of(path) for _, path in option_files(root)}
+    known, named = classes(root), {target_of(path) for path in option_files(root)}
     bases = {(name.split(".")[1], base) for name in named if name in known for base in bases_of(known[name])}
     found = []
     for name, node in known.items():
@@ -146,7 +135,7 @@ def class_variables(root: Path) -> set[str]:
 def constructors_are_typed(root: Path) -> list[str]:
     """Rule 6: options are frozen, keyword-only dataclasses of typed fields; no constructor takes **kwargs."""
     found, known = [], classes(root)
-    for target in dict.fromkeys(target_of(path) for _, path in option_files(root)):
+    for target in dict.fromkeys(target_of(path) for path in option_files(root)):
         node = known.get(target)
         if node is None:
             continue  # the first check says so
