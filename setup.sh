@@ -6,7 +6,8 @@
 #   bash setup.sh dev            and what tests and linters need
 #   bash setup.sh quant|cuda|rl|ollama ...   further extras of pyproject.toml; several may be named
 #
-# @DISK@
+# Takes 2 GB of disk (several more with CUDA) and 1 GB of memory; the main job then takes 3 GB in the cache and up to
+# 10 GB of memory.
 # shellcheck disable=SC2086  # lists of words are split on purpose
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -126,6 +127,7 @@ tools() { # installs what rustup and apt have, and names the rest
 
 # ---------------------------------------------------------------- what pip brings
 
+export PIP_COMPILE=no # Python compiles what is imported; compiling all of it would take a minute
 pip() { "$PY" -m pip --disable-pip-version-check --no-input "$@"; }
 install_torch() { # a CUDA build is gigabytes of libraries: only where there is a GPU, or nothing else to be had
   local version offered
@@ -201,7 +203,8 @@ done
 if [ "$old $installed" != "$stamp $extras" ]; then
   rm -f "$STAMP"
   : >"$LOG"
-  step "pip 23.2 or newer" pip install "pip>=23.2"
+  say "Installing takes 2 GB of disk, and several minutes the first time"
+  step "pip 26 or newer (much faster than older ones)" pip install "pip>=26"
   install_packages "${extras// /,}"
   echo "$stamp $extras" >"$STAMP"
 fi

@@ -10,10 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from sleepy.artifacts import BaseModel, Task
 from sleepy.sandbox.bwrap import Bwrap
 from sleepy.sandbox.checker import Checker
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # several test processes share the cores; read when torch is loaded
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+settings.register_profile("ci", max_examples=25, deadline=None)
+settings.load_profile("ci")
 
 LAYERS = 2
 BROKEN = """pub fn total(words: Vec<String>) -> usize {

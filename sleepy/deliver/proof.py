@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from sleepy.artifacts import Prompt
 from sleepy.errors import ModelError
 from sleepy.gguf.header import read_header
 from sleepy.gguf.llama import header, tokenize
+from sleepy.machine import cores
 from sleepy.tensors import WEIGHTS
 
 if TYPE_CHECKING:
@@ -94,14 +94,13 @@ def _answers(gguf: Path, prompts: Sequence[list[int]], tokens: int) -> list[_Ans
     import numpy as np
     from llama_cpp import Llama, llama_cpp
 
-    threads = os.cpu_count() or 1
     try:
         llama = Llama(
             str(gguf),
             n_ctx=max(map(len, prompts)) + tokens,
             n_batch=512,
-            n_threads=threads,
-            n_threads_batch=threads,
+            n_threads=cores(),
+            n_threads_batch=cores(),
             verbose=False,
         )
     except (ValueError, RuntimeError) as error:

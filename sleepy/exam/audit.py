@@ -77,24 +77,31 @@ def audit(
     for (task, name, _), check in zip(jobs, checks, strict=True):
         if check.passed:
             findings.append(Finding(task.id, f"its tests pass on a cheat: {name}"))
-    prints, theirs, others = ([fingerprint(t.broken) for t in group] for group in (tasks, pairs, koans))
-    rows = []
     for task in tasks:
         done()
         if len(task.tests) < 2:
             findings.append(Finding(task.id, f"{len(task.tests)} test block, expected at least 2"))
+    near, duplicates = alike(tasks, pairs, koans)
+    rows = [Audited(t, b, len(c), k, p) for t, b, c, (k, p) in zip(tasks, broken, tried, near, strict=True)]
+    return rows, findings + duplicates
+
+
+def alike(
+    tasks: Sequence[Task], pairs: Sequence[Task] = (), koans: Sequence[Task] = ()
+) -> tuple[list[tuple[Near, Near]], list[Finding]]:
+    """For each task what is most like it among `tasks` and `koans`, and among `pairs`; and every near-duplicate."""
+    prints, theirs, others = ([fingerprint(t.broken) for t in group] for group in (tasks, pairs, koans))
     to_koans = most_alike(prints, [*prints, *others], [t.id for t in (*tasks, *koans)], same=True)
-    worst = attrgetter("excess")
     to_pairs = most_alike(prints, theirs, [t.id for t in pairs])
-    for task, b, cheated, koan, pair in zip(tasks, broken, tried, to_koans, to_pairs, strict=True):
-        rows.append(Audited(task, b, len(cheated), max(koan, key=worst), max(pair, key=worst)))
-        findings += [
-            Finding(
-                task.id,
-                f"near-duplicate of {near.task}: similarity {near.similarity:.2f} ({near.kind}), "
-                f"expected at most {LIMITS[near.kind]}",
-            )
-            for near in (*koan, *pair)
-            if near.excess > 1
-        ]
-    return rows, findings
+    findings = [
+        Finding(
+            task.id,
+            f"near-duplicate of {near.task}: similarity {near.similarity:.2f} ({near.kind}), "
+            f"expected at most {LIMITS[near.kind]}",
+        )
+        for task, koan, pair in zip(tasks, to_koans, to_pairs, strict=True)
+        for near in (*koan, *pair)
+        if near.excess > 1
+    ]
+    worst = attrgetter("excess")
+    return [(max(k, key=worst), max(p, key=worst)) for k, p in zip(to_koans, to_pairs, strict=True)], findings

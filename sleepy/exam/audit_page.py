@@ -11,6 +11,7 @@ from pathlib import Path
 from sleepy.artifacts import TaskSet
 from sleepy.errors import DataError
 from sleepy.exam.audit import Audited, Finding, Near
+from sleepy.files import write_text
 from sleepy.tables import markdown_table
 
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:90em;padding:0 1em;color:#222}
@@ -29,8 +30,7 @@ def write_audit(folder: Path, tasks: TaskSet, rows: Sequence[Audited], findings:
     lines = list(_lines(rows, findings))
     print(f"# {title}\n\n{markdown_table(_HEAD, lines)}")
     page = folder / "audit.html"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(_page(title, lines, rows, findings), encoding="utf-8")
+    write_text(page, _page(title, lines, rows, findings))
     if findings:
         raise DataError(
             f"the audit found {len(findings)} problems ({page}):\n"
@@ -84,7 +84,7 @@ def _task(row: Audited) -> str:
         f"<br>{task.pattern}, level {task.level}, {html.escape(task.code)}, edition {task.edition}; "
         f"{row.cheats} cheats; nearest koan {_near(row.koan)}, nearest pair {_near(row.pair)}</p>\n"
         f"<div class=sides><pre>{broken}</pre><pre>{fix}</pre></div>\n"
-        f"<details><summary>tests, and rustc's word</summary><pre>{tests}\n\n{html.escape(said)}</pre></details>\n"
+        f"<details><summary>tests and rustc's message</summary><pre>{tests}\n\n{html.escape(said)}</pre></details>\n"
     )
 
 

@@ -1,38 +1,32 @@
-"""Tasks from and to JSONL. A line that cannot be used is named: its number, what was found, what was expected."""
+"""Tasks from JSONL. A line that cannot be used is named: its number, what was found, what was expected."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 from sleepy.artifacts import Task
 from sleepy.errors import DataError
+from sleepy.files import read_jsonl
 
 EDITIONS = ("2018", "2021", "2024")
 _FIELDS = {f.name: f for f in fields(Task)}
 _REQUIRED = [name for name, f in _FIELDS.items() if f.default is MISSING]
 
 
-def read_tasks(path: Path) -> tuple[Task, ...]:
-    """Every task of a JSONL file, in order. Raises DataError that names the file and each line that is wrong."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 JSONL ({error})") from error
+def read_tasks(path: Path, *, needs_tests: bool = True) -> tuple[Task, ...]:
+    """Every task of a JSONL file, in order. Raises DataError that names the file and each line that is wrong.
+
+    `needs_tests`: a task without tests is refused. A koan must have some, else any program that compiles passes; the
+    fix of a training pair may be judged by the compiler alone.
+    """
     found: list[Task] = []
     problems: list[str] = []
     first: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
+    for number, record in read_jsonl(path):
         try:
-            task = _task(json.loads(line))
-        except json.JSONDecodeError as error:
-            problems.append(f"{path}:{number}: not JSON: {error.msg} at column {error.colno}")
-            continue
+            task = _task(record, needs_tests)
         except ValueError as error:
             problems.append(f"{path}:{number}: {error}")
             continue
@@ -47,9 +41,7 @@ def read_tasks(path: Path) -> tuple[Task, ...]:
     return tuple(found)
 
 
-def _task(record: Any) -> Task:
-    if not isinstance(record, dict):
-        raise ValueError(f"found {type(record).__name__}, expected an object with {', '.join(_REQUIRED)}")
+def _task(record: dict[str, Any], needs_tests: bool) -> Task:
     missing = [name for name in _REQUIRED if name not in record]
     unknown = [name for name in record if name not in _FIELDS]
     if missing or unknown:
@@ -58,9 +50,11 @@ def _task(record: Any) -> Task:
         raise ValueError(f"{'; '.join(parts)}; expected the fields {', '.join(_FIELDS)}")
     for name, value in record.items():
         good = (
-            isinstance(value, int) and value in (1, 2, 3)
+            type(value) is int and value in (1, 2, 3)
             if name == "level"
-            else isinstance(value, list) and all(isinstance(v, str) and v.strip() for v in value)
+            else isinstance(value, list)
+            and all(isinstance(v, str) and v.strip() for v in value)
+            and bool(value or not needs_tests)
             if name == "tests"
             else value in EDITIONS
             if name == "edition"
@@ -69,19 +63,8 @@ def _task(record: Any) -> Task:
         if not good:
             wanted = {
                 "level": "1, 2 or 3",
-                "tests": "a list of Rust statements",
+                "tests": "a list of Rust statements" + ", at least one" * needs_tests,
                 "edition": f"one of {', '.join(EDITIONS)}",
             }.get(name, "a text")
             raise ValueError(f"{name}: found {value!r}, expected {wanted}")
     return Task(**{**record, "tests": tuple(record["tests"])})
-
-
-def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    """Write dataclasses or dicts, one JSON object a line; the file appears whole or not at all."""
-    partial = path.with_name(path.name + ".part")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("w", encoding="utf-8") as stream:
-        for row in rows:
-            record = row if isinstance(row, dict) else asdict(row)
-            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
-    partial.replace(path)

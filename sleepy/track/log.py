@@ -13,7 +13,7 @@ from sleepy.evaluate.candidates import Candidate
 from sleepy.evaluate.continual import continual
 from sleepy.evaluate.metrics import summary
 from sleepy.evaluate.scores_file import write_scores
-from sleepy.exam.read import write_jsonl
+from sleepy.files import write_jsonl
 from sleepy.gate.gate import Verdict
 from sleepy.results import Comparison, Course, Scores
 from sleepy.track.record import record

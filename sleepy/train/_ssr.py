@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import warnings
 from collections import Counter
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from sleepy.artifacts import Prompt, Task, digest_of
 from sleepy.exam.contamination import contaminated
-from sleepy.exam.read import write_jsonl
+from sleepy.files import read_jsonl, write_jsonl
 from sleepy.rust.tokens import functions, tokens
 from sleepy.train.training import Tools
 
@@ -56,8 +55,8 @@ def _prompt(a: Task, b: Task, about: str) -> Prompt:
 
 def asked(tools: Tools, prompts: Sequence[Prompt], latest: bool, record: Path) -> list[str]:
     """Answers by the base model, or the latest one. What `record` holds already is not asked again."""
-    rows = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()] if record.is_file() else []
-    known = {row["prompt"]: row["text"] for row in rows}
+    rows = read_jsonl(record) if record.is_file() else []
+    known = {row["prompt"]: row["text"] for _, row in rows}
     keys = {digest_of([latest, asdict(p)]): p for p in prompts}
     missing = [key for key in keys if key not in known]
     for at in range(0, len(missing), _AT_ONCE):

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from sleepy.artifacts import Adapter, Task
 from sleepy.errors import ConfigError, DataError, TrainingError
-from sleepy.exam.read import write_jsonl
+from sleepy.files import write_jsonl
 from sleepy.options import ranged
 from sleepy.progress import say
 from sleepy.train._grpo import Rewards, Rollout, hushed, train

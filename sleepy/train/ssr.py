@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 from sleepy.artifacts import Task
 from sleepy.errors import TrainingError
-from sleepy.exam.read import write_jsonl
+from sleepy.files import read_jsonl, write_jsonl
 from sleepy.options import ranged
 from sleepy.progress import say
 from sleepy.train import _ssr
@@ -94,5 +93,5 @@ class Ssr(Algorithm):
 def _remembered(past: Past) -> list[list[Task]]:
     """The pairs made in earlier steps, by the step they stand for."""
     path = past.memory and past.memory / _MEMORY
-    lines = path.read_text(encoding="utf-8").splitlines() if path and path.is_file() else []
-    return [[Task(**{**pair, "tests": tuple(pair["tests"])}) for pair in json.loads(line)["pairs"]] for line in lines]
+    rows = read_jsonl(path) if path and path.is_file() else []
+    return [[Task(**{**pair, "tests": tuple(pair["tests"])}) for pair in row["pairs"]] for _, row in rows]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sleepy.artifacts import Adapter, BaseModel, Prompt
-from sleepy.deliver.export import Exported, Gguf
-from sleepy.deliver.merge import Merge
+from sleepy.deliver.export import Export, Files
+from sleepy.deliver.merge import merge
 from tests.adapters.made import random_adapter
 
 PROMPTS = [
@@ -24,15 +24,15 @@ def adapter(smollm2: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Ada
 
 @pytest.fixture(scope="session")
 def merged(smollm2: BaseModel, adapter: Adapter, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Merge().merge(adapter, smollm2, tmp_path_factory.mktemp("merge") / "merged")
+    return merge(adapter, smollm2, tmp_path_factory.mktemp("merge") / "merged")
 
 
 @pytest.fixture(scope="session")
-def exported(smollm2: BaseModel, adapter: Adapter, merged: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(smollm2: BaseModel, adapter: Adapter, merged: Path, tmp_path_factory: pytest.TempPathFactory) -> Files:
     folder = tmp_path_factory.mktemp("export") / "files"
-    return Gguf(keep_f16=True).export(merged, smollm2, adapter, PROMPTS, folder, "smollm2 naive")
+    return Export(keep_f16=True).export(merged, smollm2, adapter, PROMPTS, folder, "smollm2 naive")
 
 
 @pytest.fixture(scope="session")
-def f16(exported: Exported) -> Path:
+def f16(exported: Files) -> Path:
     return exported.gguf.path.with_name("model-f16.gguf")

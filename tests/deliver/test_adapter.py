@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sleepy.artifacts import BaseModel
-from sleepy.deliver.export import Exported
-from sleepy.deliver.merge import Merge
+from sleepy.deliver.export import Files
+from sleepy.deliver.merge import merge
 from sleepy.errors import ModelError
 from sleepy.gguf.adapter import adapter_gguf
 from sleepy.gguf.write import write_f16
@@ -35,7 +35,7 @@ def off(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.sqrt(((one - other) ** 2).mean()) / other.std())
 
 
-def test_smollm2_with_the_adapter_answers_as_the_merged_file(exported: Exported, smollm2: BaseModel, f16: Path) -> None:
+def test_smollm2_with_the_adapter_answers_as_the_merged_file(exported: Files, smollm2: BaseModel, f16: Path) -> None:
     prompt = [1, 520, 198, 5195, 29, 253, 14519]
     assert exported.adapter_gguf is not None
     tokens, logits = answer(smollm2.gguf_f16, exported.adapter_gguf.path, prompt, 8)
@@ -53,7 +53,7 @@ def test_it_is_scaled_and_ordered_as_the_architecture_wants(arch: str, rslora: b
     base = tiny_base(tmp_path / "base", arch, "own")
     adapter = random_adapter(base, tmp_path / "adapter", rslora=rslora)
     file = adapter_gguf(adapter, base, tmp_path / "adapter.gguf", "tiny run")
-    write_f16(Merge().merge(adapter, base, tmp_path / "merged"), base, tmp_path / "merged.gguf", {})
+    write_f16(merge(adapter, base, tmp_path / "merged"), base, tmp_path / "merged.gguf", {})
     prompt = list(range(1, 40))
     logits, expected = (
         answer(*files, prompt, 0)[1] for files in ((base.gguf_f16, file.path), (tmp_path / "merged.gguf", None))
@@ -90,7 +90,7 @@ def test_layers_of_other_rank_keep_their_scale(tmp_path: Path) -> None:
             tensors[name] = tensor[:, :1].clone()
     adapter = written(adapter.folder, tensors, base)
     file = adapter_gguf(adapter, base, tmp_path / "adapter.gguf", "tiny run")
-    write_f16(Merge().merge(adapter, base, tmp_path / "merged"), base, tmp_path / "merged.gguf", {})
+    write_f16(merge(adapter, base, tmp_path / "merged"), base, tmp_path / "merged.gguf", {})
     prompt = list(range(1, 40))
     logits, expected = (
         answer(*files, prompt, 0)[1] for files in ((base.gguf_f16, file.path), (tmp_path / "merged.gguf", None))
@@ -98,7 +98,7 @@ def test_layers_of_other_rank_keep_their_scale(tmp_path: Path) -> None:
     assert off(logits, expected) < 0.01
 
 
-def test_an_adapter_of_another_model_is_refused(exported: Exported, smollm2: BaseModel, tmp_path: Path) -> None:
+def test_an_adapter_of_another_model_is_refused(exported: Files, smollm2: BaseModel, tmp_path: Path) -> None:
     base = tiny_base(tmp_path / "base")
     adapter = random_adapter(base, tmp_path / "adapter")
     with pytest.raises(ModelError, match="was trained on tiny-qwen2"):

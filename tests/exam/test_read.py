@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,9 @@ from sleepy.artifacts import Task
 from sleepy.errors import DataError
 from sleepy.exam.builtin import Builtin
 from sleepy.exam.file import File
-from sleepy.exam.read import read_tasks, write_jsonl
+from sleepy.exam.read import read_tasks
+from sleepy.files import write_jsonl
+from sleepy.pairs.builtin import load_pairs
 
 
 def test_what_is_written_is_read(tmp_path: Path, koan: Task) -> None:
@@ -24,7 +26,9 @@ def test_what_is_written_is_read(tmp_path: Path, koan: Task) -> None:
 @pytest.mark.parametrize(("change", "said"), [
     ({"level": 4}, "level: found 4, expected 1, 2 or 3"),
     ({"edition": "2015"}, "edition: found '2015', expected one of 2018, 2021, 2024"),
+    ({"level": True}, "level: found True, expected 1, 2 or 3"),
     ({"tests": "assert!(true);"}, "tests: found 'assert!(true);', expected a list"),
+    ({"tests": []}, "tests: found [], expected a list of Rust statements, at least one"),
     ({"fix": ""}, "fix: found '', expected a text"),
     ({"colour": "red"}, "unknown colour"),
 ])  # fmt: skip
@@ -36,16 +40,29 @@ def test_a_wrong_field_is_named(tmp_path: Path, koan: Task, change: dict[str, ob
 
 
 def test_every_bad_line_is_reported(tmp_path: Path, koan: Task) -> None:
-    record = asdict(koan)
-    missing = {k: v for k, v in record.items() if k != "fix"}
-    (tmp_path / "k.jsonl").write_text(
-        "\n".join(["{oops", json.dumps(missing), "[]", json.dumps(record), json.dumps(record)])
-    )
-    with pytest.raises(DataError) as error:
-        read_tasks(tmp_path / "k.jsonl")
-    lines = str(error.value).splitlines()
-    assert [line.split(":")[1] for line in lines] == ["1", "2", "3", "5"]
-    assert "not JSON" in lines[0] and "missing fix" in lines[1] and "stands on line 4" in lines[3]
+    record = json.dumps(asdict(koan))
+    missing = json.dumps({k: v for k, v in asdict(koan).items() if k != "fix"})
+    for lines, wrong in ((["{oops", record, "[]"], [1, 3]), (["", missing, record, record], [2, 4])):
+        (tmp_path / "k.jsonl").write_text("\n".join(lines))
+        with pytest.raises(DataError) as error:
+            read_tasks(tmp_path / "k.jsonl")
+        said = str(error.value).splitlines()
+        assert [int(line.split(":")[1]) for line in said] == wrong
+    assert "missing fix" in said[0] and "stands on line 3" in said[1]
+
+
+def test_a_pair_may_come_without_tests(tmp_path: Path, koan: Task) -> None:
+    pair = replace(koan, tests=())
+    write_jsonl(tmp_path / "pairs.jsonl", [pair])
+    assert read_tasks(tmp_path / "pairs.jsonl", needs_tests=False) == (pair,)
+    assert load_pairs(tmp_path).tasks == (pair,)
+
+
+@pytest.mark.parametrize("sign", ["\u0085", "\u2028", "\u2029", "\x0c", "\x1c", "\r"], ids=ascii)
+def test_signs_that_end_a_line_elsewhere_end_none_here(tmp_path: Path, koan: Task, sign: str) -> None:
+    odd = replace(koan, id="odd", broken=f'{koan.broken}const ODD: &str = "a{sign}b";\n')
+    write_jsonl(tmp_path / "k.jsonl", [odd, koan])
+    assert read_tasks(tmp_path / "k.jsonl") == (odd, koan)
 
 
 def test_a_missing_or_empty_file(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from sleepy.artifacts import digest_of_file
-from sleepy.errors import ModelError
+from sleepy.errors import DiskError, ModelError
 from sleepy.models.gguf import GgufModel
 from sleepy.options import problems_of
 from tests.models.places import Hub, write_wheel
@@ -161,7 +161,7 @@ def test_a_cache_that_was_copied_is_used_as_it_is(
 
 
 def test_no_room(model: GgufModel, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"GB free, expected 2000000000\.0 GB for tiny\.gguf.*make room"):
+    with pytest.raises(DiskError, match=r"GB are free, but tiny\.gguf.* needs 2000000000\.0 GB"):
         replace(model, bytes=10**18).fetch(tmp_path / "cache")
 
 

@@ -100,7 +100,7 @@ def checkout(tmp_path: Path, rustc: Path) -> Checkout:
 def test_what_is_there_is_not_installed_again(checkout: Checkout) -> None:
     install = INSTALL.format(home=checkout.root)
     assert checkout.setup("dev").status == 0, checkout.said
-    assert checkout.calls == ["pip install pip>=23.2", f"{install}[dev]"] and "sleepy is set up" in checkout.said
+    assert checkout.calls == ["pip install pip>=26", f"{install}[dev]"] and "sleepy is set up" in checkout.said
     assert checkout.setup("dev").calls == [] == checkout.setup().calls
     assert f"{install}[dev,rl]" in checkout.setup("rl").calls  # a further extra is added to those that are there
     with (checkout.root / "constraints.txt").open("a") as stream:
@@ -189,7 +189,7 @@ def test_llama_cpp_is_compiled_once_for_a_cpu(checkout: Checkout) -> None:
     (kept,) = (checkout.root / ".cache" / "sleepy" / "wheels").glob("llama-cpp-python-9.9.9-*/*.whl")
     assert f"--find-links {kept.parent} " in checkout.calls[-1]
     (checkout.root / ".venv" / "sleepy-setup").unlink()  # as in a second checkout
-    assert checkout.setup().calls == ["pip install pip>=23.2", checkout.calls[-1]]
+    assert checkout.setup().calls == ["pip install pip>=26", checkout.calls[-1]]
     (checkout.root / ".venv" / "sleepy-setup").unlink()
     assert any("-DLLAVA_BUILD=OFF" in c and c.endswith(" -DX=1") for c in checkout.setup(CMAKE_ARGS="-DX=1").calls)
 
