@@ -12,8 +12,12 @@ from typing import Any
 
 import pytest
 
+from sleepy.artifacts import Mix
+from sleepy.episodes.store import open_episodes
 from sleepy.errors import ConfigError
 from sleepy.evaluate.scores_file import read_scores
+from sleepy.exam.read import read_tasks
+from sleepy.tensors import digest_of_tensors
 from tests.jobs import artifacts, job, runs
 from tests.models.places import write_gguf
 
@@ -53,6 +57,7 @@ def scores(found: Any, name: str) -> Any:
 
 def test_what_is_measured_is_judged_promoted_and_delivered(run: Job, tmp_path: Path) -> None:
     from mlflow import MlflowClient
+    from safetensors.torch import load_file
 
     found = run("export.measure=true", "export.quantization=q8_0")
     tags, metrics = found.data.tags, found.data.metrics
@@ -60,10 +65,15 @@ def test_what_is_measured_is_judged_promoted_and_delivered(run: Job, tmp_path: P
     assert record["seed"] == 0 and len(tags["adapter.digest"]) == 64
     assert scores(found, "baseline").tasks_digest == scores(found, "eval").tasks_digest
     assert metrics["eval/tasks"] == metrics["delivered/tasks"] == 3 == metrics["gate/koans"]
-    if tags["gate"] == "promoted":
-        client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-        version = client.get_model_version_by_alias("sleepy-tiny", "promoted")
-        assert (version.run_id, Path(version.source).name) == (found.info.run_id, "adapter")
+    assert tags["gate"] == "promoted", tags["gate.reason"]  # other answers, none of them right, before and after
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    version = client.get_model_version_by_alias("sleepy-tiny", "promoted")
+    promoted = load_file(Path(version.source.removeprefix("file://")) / "adapter_model.safetensors")
+    with open_episodes(tmp_path / "episodes.db", create=False) as store:
+        asked = {(e.adapter, e.model) for e in store.episodes()}
+    assert digest_of_tensors(promoted) == tags["adapter.digest"]
+    assert {adapter for adapter, _ in asked} == {"", tags["adapter.digest"]}
+    assert tags["gguf.digest"] in {model for _, model in asked}  # the delivered file, a further column
     (folder,) = tmp_path.glob("outputs/job-*/export")
     assert {p.name for p in folder.iterdir()} == {"model-q8_0.gguf", "adapter.gguf", "Modelfile"}
 
@@ -136,6 +146,11 @@ def test_seeds_of_cycles_do_not_overlap(run: Job, tmp_path: Path) -> None:
         run("stream=cycles", "stream.cycles=2", "data=all", "data.examples=4", f"seed={seed}")
     mixes = [path.read_text() for path in sorted(tmp_path.glob("outputs/job-*/cycle-*/mix.jsonl"))]
     assert len(mixes) == 4 == len(set(mixes))
+    page = (tmp_path / "outputs/job-0/report.md").read_text()
+    for step in ("cycle-1", "cycle-2"):  # each cycle with its own mix, and not the last one's
+        mix = Mix(read_tasks(tmp_path / f"outputs/job-0/{step}/mix.jsonl", needs_tests=False), {})
+        (line,) = [line for line in page.splitlines() if f"training mix of {step}" in line]
+        assert mix.digest in line
 
 
 def test_the_gate_does_not_choose_by_what_is_reported_on(run: Job) -> None:
