@@ -12,7 +12,7 @@ from sleepy.exam.read import read_tasks
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """Tasks from a JSONL file (see docs/tasks.md for the format).
+    """Tasks from a JSONL file (see docs/reference/koan-format.md for the format).
 
     path: the file, relative to where the command was started.
     """
