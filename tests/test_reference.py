@@ -20,7 +20,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 # Results keep the command that was typed then, the changelog speaks of options that are gone.
 CURRENT = [page for page in PAGES if page.parent.name != "results"]
 _SHORT = {"cycles", "key"}  # keys that are no field: a short spelling, and the word for any key
-_TAGS = {"gate.rule", "gate.reason", "gate.in_use", "export.proof"}  # of runs
+_TAGS = {"gate.rule", "gate.reason", "gate.in_use", "export.proof", "tasks.digest"}  # of runs
 _EXAMPLE = {"algo=focal: no such option", "algo.gamma: no such key"}  # what CONTRIBUTING adds
 
 
