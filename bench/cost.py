@@ -24,7 +24,7 @@ from sleepy.options import CONF, options, register
 from sleepy.pairs.builtin import load_pairs, sample
 from sleepy.progress import hush
 from sleepy.train.batches import Example
-from sleepy.train.trainer import NOTHING, Past
+from sleepy.train.training import NOTHING, Past, Training
 
 TURNS = 2
 ALL = "ewc,olora,share,coef_only,sam,sure"
@@ -49,10 +49,11 @@ def main(names: str = ALL, steps: str = "16", batch: str = "4", *words: str) -> 
 
     def seconds(name: str, past: Past, folder: Path, steps: int) -> float:
         start = time.process_time()
-        found[name]["algo"].fit(
-            base, new if past.examples else old, lora=opts["lora"], train=replace(train, steps=steps), device="cpu",
-            seed=0, folder=folder / "adapter", place=folder / "checkpoint", record={}, past=past,
+        training = Training(
+            base=base, examples=new if past.examples else old, lora=opts["lora"], settings=replace(train, steps=steps),
+            device="cpu", seed=0, folder=folder / "adapter", checkpoint=folder / "checkpoint", record={}, past=past,
         )  # fmt: skip
+        found[name]["algo"].fit(training)
         return time.process_time() - start
 
     for name in list(found)[1:]:

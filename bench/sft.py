@@ -28,9 +28,10 @@ from sleepy.train._grpo import hushed
 from sleepy.train.batches import Encoded, Example, encode, schedule
 from sleepy.train.device import load_base, pick_device, release_base
 from sleepy.train.lora import Lora
-from sleepy.train.naive import Naive
 from sleepy.train.settings import Train
-from sleepy.train.trainer import Past, Trainer
+from sleepy.train.sft import Sft
+from sleepy.train.trainer import Trainer
+from sleepy.train.training import Training
 
 Timed = tuple[list[float], float, float]
 """Losses step by step, seconds of the clock, and of the processor."""
@@ -50,16 +51,17 @@ def ours(base: BaseModel, examples: list[Example], lora: Lora, train: Train, see
     """An epoch of naive."""
     watch = Watch()
 
-    class Watched(Naive):
-        def begin(self, trainer: Trainer, past: Past) -> None:
+    class Watched(Sft):
+        def begin(self, trainer: Trainer) -> None:
             watch.start()
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        adapter = Watched().fit(
-            base, examples, lora=lora, train=train, device="auto", seed=seed, folder=folder / "adapter",
-            place=folder / "checkpoint", record={}, on_step=watch.stop,
+        training = Training(
+            base=base, examples=examples, lora=lora, settings=train, device="auto", seed=seed,
+            folder=folder / "adapter", checkpoint=folder / "checkpoint", record={}, on_step=watch.stop,
         )  # fmt: skip
+        adapter = Watched().fit(training)
     release_base()
     return list(adapter.losses), *watch.found
 
@@ -78,10 +80,6 @@ def theirs(base: BaseModel, encoded: list[Encoded], tokenizer: Any, lora: Lora, 
     rows = [encoded[i] for batch in schedule(encoded, train.batch_size, train.steps, seed) for i in batch]
     data = [{"input_ids": list(r.ids), "labels": [-100] * r.start + list(r.ids[r.start :])} for r in rows]
 
-    class Quiet(SFTTrainer):
-        def _send_telemetry(self) -> None:
-            """Nobody is told."""
-
     class Timing(TrainerCallback):
         def on_step_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
             if not state.global_step:
@@ -91,7 +89,7 @@ def theirs(base: BaseModel, encoded: list[Encoded], tokenizer: Any, lora: Lora, 
             watch.stop()
 
     with tempfile.TemporaryDirectory() as folder, hushed():
-        trainer = Quiet(
+        trainer = SFTTrainer(
             model=model,
             args=SFTConfig(
                 output_dir=folder, num_train_epochs=1, per_device_train_batch_size=train.batch_size,

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sleepy.settings import Settings
+
 ROOT = Path(__file__).parent.parent
-SMALL = ["experiment=smoke", "train.checkpoint_every=1"]
+SMALL = ["experiment=smoke", "train.checkpoint_every=1", "engine.threads=1"]  # one thread: tests run side by side
 
 
 def sleepy(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -18,23 +20,38 @@ def sleepy(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess
     return subprocess.run(argv, cwd=folder, capture_output=True, text=True, env={**os.environ, **env})
 
 
-def job(folder: Path, *words: str) -> Any:
-    """The same in this process, whose working directory must be `folder`; the MLflow run that it made. What it raises
-    is raised here."""
+def composed(*words: str, hydra: bool = False) -> Any:
+    """The config that `python run.py words` would run, in this process; with Hydra's own part if asked."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf, open_dict
 
-    from sleepy import pipeline, settings
+    from sleepy import settings
 
     settings.register()
     GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("config", list(words), return_hydra_config=hydra)
+
+
+def chosen(*words: str) -> Settings:
+    """The settings of `python run.py words`."""
+    from sleepy.settings import settings
+
+    return settings(composed(*words))
+
+
+def job(folder: Path, *words: str) -> Any:
+    """The same in this process, whose working directory must be `folder`; the MLflow run that it made. What it raises
+    is raised here."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf, open_dict
+
+    from sleepy import pipeline
+
     number = len(list(folder.glob("outputs/job-*")))
     output = folder / "outputs" / f"job-{number}"
     output.mkdir(parents=True)
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("config", list(words), return_hydra_config=True)
+    config = composed(*words, hydra=True)
     OmegaConf.set_readonly(config.hydra, False)
     with open_dict(config):
         config.hydra.runtime.output_dir = str(output)

@@ -1,112 +1,166 @@
-"""What a user types, and what comes back: the command line, run for real."""
+"""What a user types, and what comes back."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-
-
-def sleepy(*words: str, folder: Path, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
-    """`python run.py words` started in `folder`."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "run.py"), *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env={**os.environ, **env},
-    )
+from sleepy.cli import help_text
+from sleepy.errors import ConfigError
+from sleepy.explain import explain
+from sleepy.preflight import planned
+from sleepy.settings import SECTIONS, register
+from tests.jobs import ROOT, chosen, composed, job, sleepy
 
 
 def test_help_and_config_answer_without_loading_anything_heavy(tmp_path: Path) -> None:
-    shown = sleepy("--cfg", "job", folder=tmp_path)
-    assert shown.returncode == 0 and "sleepy.train.naive.Naive" in shown.stdout
+    shown = sleepy(tmp_path, "--cfg", "job")
+    assert shown.returncode == 0 and "sleepy.train.sft.Sft" in shown.stdout
     probe = (
         f"import sys; sys.argv = ['run.py', '--help']; sys.path.insert(0, {str(ROOT)!r})\n"
         "import run\n"
         "try: run.main()\n"
         "except SystemExit: pass\n"
-        "print([m for m in ('torch', 'transformers', 'mlflow', 'llama_cpp') if m in sys.modules])"
+        "print([m for m in ('torch', 'transformers', 'mlflow', 'llama_cpp', 'sleepy.settings') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", probe], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", probe], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.rstrip().endswith("[]"), done.stderr
 
 
-def test_an_algorithm_keeps_its_data_in_a_stream(tmp_path: Path) -> None:
-    for words, data in (([], "all.All"), (["algo=replay"], "mixed.Mixed"), (["algo=replay", "data=all"], "all.All")):
-        shown = sleepy("stream=sequential", *words, "--cfg", "job", folder=tmp_path)
-        assert f"_target_: sleepy.data.{data}" in shown.stdout, shown.stdout + shown.stderr
+def test_help_shows_every_key_of_every_section_with_its_comment() -> None:
+    shown, config = help_text([]), composed()
+    for section in SECTIONS:
+        assert f"\n{section}:" in shown
+        for key in config[section]:
+            assert f"\n  {key}: " in shown, f"{section}.{key}"
+    assert "# rank: more can learn more, and forget more" in shown
+    assert "hydra" not in shown.split("== Keys")[1] and "defaults:" not in shown
+    share = help_text(["algo=share"])
+    assert "variance: 0.6   # share of the adapters' variance" in share and "_target_" not in share
+
+
+def test_what_the_config_states_is_what_the_dataclasses_default_to() -> None:
+    found = chosen()
+    for section in SECTIONS:
+        assert getattr(found, section) == type(getattr(found, section))(), section
+
+
+@pytest.mark.parametrize(("words", "data"), [
+    (["stream=sequential"], "all"), (["stream=sequential", "algo=replay"], "mixed"),
+    (["stream=sequential", "algo=replay", "data=all"], "all"), (["algo=replay"], "mixed"),
+    (["algo=replay", "data=all"], "all"), (["algo=targeted"], "targeted"), ([], "failures"),
+])  # fmt: skip
+def test_an_algorithm_brings_its_mix_and_the_command_line_wins(words: list[str], data: str) -> None:
+    assert type(chosen(*words).data).__module__ == f"sleepy.pairs.{data}"
 
 
 def test_all_problems_of_a_command_line_are_told_at_once(tmp_path: Path) -> None:
-    done = sleepy("model=qwen-0.5b", "lora.rr=8", "train.lr=abc", "trian.steps=4", folder=tmp_path)
+    done = sleepy(tmp_path, "model=qwen-0.5b", "lora.rr=8", "train.lr=abc", "trian.steps=4")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     for said in (
-        "model: found 'qwen-0.5b'",
+        "model: got 'qwen-0.5b'",
         "nearest: qwen2.5-coder-0.5b",
         "lora.rr: no such option; nearest: lora.r",
-        "train.lr: found 'abc'",
+        "train.lr: got 'abc'",
         "trian.steps: no such option; nearest: train.steps",
     ):
         assert said in done.stderr
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_all_values_out_of_range_are_told_at_once(tmp_path: Path) -> None:
-    done = sleepy("lora.r=0", "train.decay=steep", "device=gpu", "stages=[train,evaluat]", folder=tmp_path)
-    assert done.returncode == 1 and "Traceback" not in done.stderr
+def test_a_sound_override_is_not_blamed_for_another() -> None:
+    register()
+    (_, problem) = explain(["+engine.extra.foo=1", "engine=openai", "train.stepz=3"])
+    assert "train.stepz: no such option" in problem
+
+
+def test_all_values_out_of_range_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as error:
+        chosen("lora.r=0", "train.decay=steep", "device=gpu", "seed=-1")
     for said in (
-        "lora.r: found 0, expected a value at least 1",
-        "train.decay: found 'steep', expected one of linear",
-        "device: found 'gpu', expected one of auto, cpu, cuda, mps",
+        "lora.r: got 0, must be at least 1",
+        "train.decay: got 'steep', must be one of linear",
+        "device: got 'gpu', must be one of auto, cpu, cuda, mps",
+        "seed: got -1, must be at least 0",
     ):
-        assert said in done.stderr
+        assert said in str(error.value)
 
 
-def test_unknown_stages_and_missing_ones(tmp_path: Path) -> None:
-    done = sleepy("stages=[train,evaluat]", folder=tmp_path)
-    assert "found 'evaluat', expected some of fetch" in done.stderr and "train needs baseline" in done.stderr
+def test_unknown_stages_and_missing_ones() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)'evaluat' is no stage, must be some of fetch.*train needs baseline"):
+        planned(["train", "evaluat"])
+    assert planned(["report", "gate", "evaluate", "train", "baseline", "prove", "fetch"])[-2:] == ("gate", "report")
 
 
 def test_a_bad_sweep_starts_no_job(tmp_path: Path) -> None:
-    done = sleepy("-m", "lora.r=8,0", "algo=naive,replay", folder=tmp_path)
+    done = sleepy(tmp_path, "-m", "lora.r=8,0", "algo=naive,replay")
     assert done.returncode == 1 and "none was started" in done.stderr
-    assert done.stderr.count("lora.r: found 0") == 2 and not (tmp_path / "mlflow.db").exists()
+    assert done.stderr.count("lora.r: got 0") == 2 and not (tmp_path / "mlflow.db").exists()
 
 
-@pytest.mark.parametrize("word", ["experiment=smoke", "+experiment=smoke"])
-def test_experiments_with_and_without_plus(tmp_path: Path, word: str) -> None:
-    shown = sleepy(word, "train.steps=3", "--cfg", "job", folder=tmp_path)
-    assert shown.returncode == 0 and "name: smollm2-135m" in shown.stdout and "steps: 3" in shown.stdout
+def test_a_sweep_over_a_key_that_the_default_leaves_empty(tmp_path: Path) -> None:
+    koans = {str(i): tmp_path / f"{i}.jsonl" for i in range(2)}
+    for path in koans.values():
+        path.write_text("{broken\n")
+    done = sleepy(tmp_path, "-m", "tasks=file", f"tasks.path={','.join(map(str, koans.values()))}", "stages=[prove]")
+    assert "tasks.path: " not in done.stderr and done.stderr.count("jsonl:1: not JSON") >= 1
 
 
-def test_an_algorithm_brings_its_mix_and_the_command_line_wins(tmp_path: Path) -> None:
-    assert "sleepy.pairs.mixed.Mixed" in sleepy("algo=replay", "--cfg", "job", folder=tmp_path).stdout
-    assert "sleepy.pairs.all.All" in sleepy("algo=replay", "data=all", "--cfg", "job", folder=tmp_path).stdout
+@pytest.mark.parametrize(("word", "key", "value"), [
+    ("experiment=smoke", "model.name", "smollm2-135m"), ("+experiment=smoke", "model.name", "smollm2-135m"),
+    ("merge=default", "merge._target_", "sleepy.adapters.combine.Combine"),
+    ("stream.gate_on=patterns", "gate.tasks", "patterns"), ("evaluate.adapter=merged", "export.measure", True),
+])  # fmt: skip
+def test_other_spellings_are_understood(word: str, key: str, value: object, tmp_path: Path) -> None:
+    import yaml
+
+    shown = sleepy(tmp_path, word, "train.steps=3", "--cfg", "job")
+    found = yaml.safe_load(shown.stdout)
+    group, name = key.split(".")
+    assert shown.returncode == 0 and found[group][name] == value and found["train"]["steps"] == 3
 
 
-def test_what_this_machine_cannot_do_is_said_before_anything_is_fetched(tmp_path: Path) -> None:
-    done = sleepy(
-        "train.attention=flash_attention_2", "device=cpu", folder=tmp_path, SLEEPY_CACHE=str(tmp_path / "none")
-    )
-    assert done.returncode == 1 and "needs a CUDA device" in done.stderr and "train.attention=auto" in done.stderr
+def test_what_this_machine_cannot_do_is_said_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"needs a CUDA device.*train.attention=auto"):
+        job(tmp_path, "train.attention=flash_attention_2", "device=cpu", "cache=none")
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["engine=openai"], "asks a model that is served elsewhere"),
+    (["engine=ollama"], "cannot put an adapter on the loaded model"),
+    (["export.measure=true", "stages=[fetch,prove,baseline]"], "it needs the stage export"),
+    (["stages=[fetch,prove,baseline,train,merge]"], "merge without export keeps nothing"),
+    (["file=a.rs"], "no stage repairs it"), (["stages=[repair]"], "must be a Rust file"),
+    (["stream=given", "algo=none"], "name PEFT folders or MLflow runs"),
+    (["stream=given", "algo=none", "stream.adapters=[gone]"], "gone"),
+    (["stream=each"], "Combine them (merge=average"), (["routing=oracle"], "use it with stream=each or stream=given"),
+])  # fmt: skip
+def test_what_does_not_go_together_is_said_before_anything_is_loaded(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as error:
+        job(tmp_path, *words, "cache=none")
+    assert said in str(error.value) and not (tmp_path / "none").exists()
 
 
 def test_a_broken_koan_line_names_file_and_line(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text("{broken\n")
-    done = sleepy("tasks=file", "tasks.path=mine.jsonl", "stages=[prove]", folder=tmp_path)
+    done = sleepy(tmp_path, "tasks=file", "tasks.path=mine.jsonl", "stages=[prove]")
     assert done.returncode == 1 and "mine.jsonl:1: not JSON" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_koan_whose_fix_does_not_compile_is_named(tmp_path: Path) -> None:
+def test_a_koan_whose_fix_does_not_compile_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sleepy.errors import DataError
+
     koan = {
         "id": "mine/one",
         "family": "mine",
@@ -120,17 +174,6 @@ def test_a_koan_whose_fix_does_not_compile_is_named(tmp_path: Path) -> None:
         "tests": ["assert_eq!(f(), 1);", "assert!(f() < 2);"],
     }
     (tmp_path / "mine.jsonl").write_text(json.dumps(koan) + "\n")
-    done = sleepy("tasks=file", "tasks.path=mine.jsonl", "stages=[prove]", folder=tmp_path)
-    assert done.returncode == 1 and "mine/one: the fix does not pass (compile)" in done.stderr
-
-
-def test_an_ensemble_without_adapters_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
-    done = sleepy("repair=ensemble", "stages=[fetch,prove,baseline]", folder=tmp_path)
-    assert done.returncode == 1 and "An ensemble needs adapters that were not merged" in done.stderr
-    assert not (tmp_path / "mlflow.db").exists()
-
-
-def test_a_server_that_cannot_load_the_result_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
-    done = sleepy("engine=openai", folder=tmp_path)
-    assert done.returncode == 1 and "asks a model that is served elsewhere" in done.stderr
-    assert not (tmp_path / "mlflow.db").exists()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"mine/one: the fix does not pass \(compile\)"):
+        job(tmp_path, "tasks=file", "tasks.path=mine.jsonl", "stages=[prove]")

@@ -87,20 +87,19 @@ def test_ci_runs_the_readmes_test_command() -> None:
         assert "bash setup.sh && .venv/bin/python run.py" in readme.read_text()
 
 
-def test_the_installed_command_finds_its_config_from_anywhere(tmp_path: Path) -> None:
-    code = "import sys; sys.argv[0] = 'sleepy'; from run import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "--cfg", "job"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "algo" in yaml.safe_load(done.stdout)
+def test_installing_puts_nothing_but_sleepy_among_the_top_level_modules() -> None:
+    """A module of everybody's called `run` or `conf` would be in the way of another package's."""
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert built["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"] == ["sleepy"]
+    assert "scripts" not in built["project"]
+    files = importlib.metadata.files("sleepy") or []
+    assert not [f for f in files if f.parts[0] in ("run.py", "conf")]
 
 
 def test_the_algorithm_of_contributing_works_with_its_two_files_alone(tmp_path: Path) -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     blocks = re.findall(r"`((?:sleepy|conf)/[\w/.]+)`:\n\n```\w+\n(.*?)```", text, re.DOTALL)
-    assert [name for name, _ in blocks] == ["sleepy/algo/focal.py", "conf/algo/focal.yaml"]
+    assert [name for name, _ in blocks] == ["sleepy/train/focal.py", "conf/algo/focal.yaml"]
     for name in ("sleepy", "conf"):
         shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "run.py", tmp_path)
@@ -110,4 +109,4 @@ def test_the_algorithm_of_contributing_works_with_its_two_files_alone(tmp_path: 
     asked = [sys.executable, "run.py", "algo=focal", "algo.gamma=1", "--cfg", "job"]
     done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
-    assert yaml.safe_load(done.stdout)["algo"] == {"_target_": "sleepy.algo.focal.Focal", "gamma": 1.0}
+    assert yaml.safe_load(done.stdout)["algo"] == {"_target_": "sleepy.train.focal.Focal", "gamma": 1.0}

@@ -12,8 +12,12 @@ from typing import Any
 
 import pytest
 
+from sleepy.artifacts import Mix
+from sleepy.episodes.store import open_episodes
 from sleepy.errors import ConfigError
 from sleepy.evaluate.scores_file import read_scores
+from sleepy.exam.read import read_tasks
+from sleepy.tensors import digest_of_tensors
 from tests.jobs import artifacts, job, runs
 from tests.models.places import write_gguf
 
@@ -34,12 +38,17 @@ def run(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """`run(words)`: a job on the tiny model, in a folder of its own; three koans, three koans for the gate."""
     monkeypatch.chdir(tmp_path)
     words = [
-        "model=hub", f"model.path={model / 'tiny.gguf'}", f"cache={model / 'cache'}", "engine.threads=1",
+        "model=hub", f"model.path={model / 'tiny.gguf'}", f"cache={model / 'cache'}",
         "tasks.per_level=1", "tasks.families=[type_mismatch]", "gate.koans=3", "data=all", "data.examples=4",
         "train.steps=2", "train.batch_size=2", "train.max_length=8000", "train.lr=0.01", "device=cpu",
         "report.pictures=false", "export.proof_prompts=1",
     ]  # fmt: skip
-    return lambda *more: job(tmp_path, *words, *more)
+
+    def run(*more: str) -> Any:
+        threads = [] if "engine=transformers" in more else ["engine.threads=1"]
+        return job(tmp_path, *words, *threads, *more)
+
+    return run
 
 
 def scores(found: Any, name: str) -> Any:
@@ -48,6 +57,7 @@ def scores(found: Any, name: str) -> Any:
 
 def test_what_is_measured_is_judged_promoted_and_delivered(run: Job, tmp_path: Path) -> None:
     from mlflow import MlflowClient
+    from safetensors.torch import load_file
 
     found = run("export.measure=true", "export.quantization=q8_0")
     tags, metrics = found.data.tags, found.data.metrics
@@ -55,10 +65,15 @@ def test_what_is_measured_is_judged_promoted_and_delivered(run: Job, tmp_path: P
     assert record["seed"] == 0 and len(tags["adapter.digest"]) == 64
     assert scores(found, "baseline").tasks_digest == scores(found, "eval").tasks_digest
     assert metrics["eval/tasks"] == metrics["delivered/tasks"] == 3 == metrics["gate/koans"]
-    if tags["gate"] == "promoted":
-        client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-        version = client.get_model_version_by_alias("sleepy-tiny", "promoted")
-        assert (version.run_id, Path(version.source).name) == (found.info.run_id, "adapter")
+    assert tags["gate"] == "promoted", tags["gate.reason"]  # other answers, none of them right, before and after
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    version = client.get_model_version_by_alias("sleepy-tiny", "promoted")
+    promoted = load_file(Path(version.source.removeprefix("file://")) / "adapter_model.safetensors")
+    with open_episodes(tmp_path / "episodes.db", create=False) as store:
+        asked = {(e.adapter, e.model) for e in store.episodes()}
+    assert digest_of_tensors(promoted) == tags["adapter.digest"]
+    assert {adapter for adapter, _ in asked} == {"", tags["adapter.digest"]}
+    assert tags["gguf.digest"] in {model for _, model in asked}  # the delivered file, a further column
     (folder,) = tmp_path.glob("outputs/job-*/export")
     assert {p.name for p in folder.iterdir()} == {"model-q8_0.gguf", "adapter.gguf", "Modelfile"}
 
@@ -131,6 +146,11 @@ def test_seeds_of_cycles_do_not_overlap(run: Job, tmp_path: Path) -> None:
         run("stream=cycles", "stream.cycles=2", "data=all", "data.examples=4", f"seed={seed}")
     mixes = [path.read_text() for path in sorted(tmp_path.glob("outputs/job-*/cycle-*/mix.jsonl"))]
     assert len(mixes) == 4 == len(set(mixes))
+    page = (tmp_path / "outputs/job-0/report.md").read_text()
+    for step in ("cycle-1", "cycle-2"):  # each cycle with its own mix, and not the last one's
+        mix = Mix(read_tasks(tmp_path / f"outputs/job-0/{step}/mix.jsonl", needs_tests=False), {})
+        (line,) = [line for line in page.splitlines() if f"training mix of {step}" in line]
+        assert mix.digest in line
 
 
 def test_the_gate_does_not_choose_by_what_is_reported_on(run: Job) -> None:
@@ -143,8 +163,9 @@ def test_the_gate_does_not_choose_by_what_is_reported_on(run: Job) -> None:
 @pytest.fixture
 def each(run: Job) -> Any:
     """A run that trained an adapter for each of two patterns."""
-    return run("stream=each", f"stream.patterns=[{','.join(PATTERNS)}]", "stream.measure=true", "merge=average",
-               "tasks=patterns", "tasks.per_level=1", "data.examples=2", "stages=[fetch,prove,baseline,train]")  # fmt: skip
+    words = ["stream=each", f"stream.patterns=[{','.join(PATTERNS)}]", "stream.measure=true", "merge=average"]
+    words += ["tasks=patterns", "tasks.per_level=1", "data.examples=2", "stages=[fetch,prove,baseline,train]"]
+    return run(*words)
 
 
 def test_adapters_of_patterns_are_combined_and_routed(run: Job, each: Any, tmp_path: Path) -> None:
@@ -162,7 +183,7 @@ def test_adapters_of_patterns_are_combined_and_routed(run: Job, each: Any, tmp_p
         found = run(*given, f"routing={routing}")
         assert "routing/right" in found.data.metrics and "adapter.digest" not in found.data.tags
         assert {p.stem for p in (artifacts(found) / "export" / "adapters").iterdir()} == set(PATTERNS)
-    found = run(*given, "routing=arrow", "engine=transformers", "~engine.threads")
+    found = run(*given, "routing=arrow", "engine=transformers")
     assert found.data.metrics["routing/mixed"] == found.data.metrics["eval/tasks"]
     shared = run(*given, "algo=share", "merge=average")
     assert 0 < shared.data.metrics["share/error"] < 1 and shared.data.metrics["adapters"] == 2

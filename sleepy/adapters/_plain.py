@@ -16,8 +16,6 @@ runtime_config""".split()
 # Initialisations that leave the base model's weights as they are. PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA do not: their
 # adapters belong to changed weights.
 _INITS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
-
-
 # The other fields are unset by default, but for these.
 _DEFAULTS = {"bias": "none", "megatron_core": "megatron.core", "qalora_group_size": 16}
 
@@ -42,7 +40,7 @@ def names_another_model(named: str, model: str) -> bool:
     """Whether an adapter's base_model_name_or_path clearly names another model than `model`. A path says nothing
     certain. Of a name or hub id the last part counts, and it may say more or less than `model` does
     (Qwen2.5-Coder-0.5B-Instruct and qwen2.5-coder-0.5b)."""
-    if not re.fullmatch(r"([\w.-]+/)?\w[\w.-]*", named):  # not owner/name, nor a name
+    if not re.fullmatch(r"(\w[\w.-]*/)?\w[\w.-]*", named):  # not owner/name, nor a name
         return False
     one, other = (re.sub(r"[\W_]", "", name.rpartition("/")[2].lower()) for name in (named, model))
     return one not in other and other not in one

@@ -38,8 +38,9 @@ def read_updates(adapter: Adapter, base: BaseModel) -> list[Update]:
 
     Raises ModelError for an adapter that is missing, damaged, changed, of another base model, or not plain LoRA.
     """
+    config = _config(adapter.folder, base)
     tensors = _tensors(adapter.folder)
-    updates = _updates(adapter.folder, _config(adapter.folder, base), tensors)
+    updates = _updates(adapter.folder, config, tensors)
     if (found := digest_of_tensors(tensors)) != adapter.digest:
         raise ModelError(
             f"{adapter.folder}: the tensors have digest {found[:12]}, expected {adapter.digest[:12]}: the file was "

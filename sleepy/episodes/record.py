@@ -6,8 +6,9 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
-from sleepy.artifacts import Attempt, Check, Prompt, Task, digest_of
+from sleepy.artifacts import Check, Prompt, Task, digest_of
 from sleepy.episodes.store import Episode, EpisodeStore, now
+from sleepy.results import Attempt
 from sleepy.rust.signature import signature_of
 
 Record = Callable[[Task, int, Prompt, Attempt, Check, Check], None]

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from sleepy.artifacts import Adapter, BaseModel, Check, GgufFile, Scores, Task, TaskSet, digest_of
+from sleepy.artifacts import Adapter, BaseModel, Check, GgufFile, Task, TaskSet, digest_of
+from sleepy.results import Scores
 from sleepy.routing.route import Route, Routing
 
 

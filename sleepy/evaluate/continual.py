@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sleepy.artifacts import Course, Scores
+from sleepy.results import Course, Scores
 
 DRAWS = 2000
 

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from sleepy.artifacts import Attempt, Check, Completion, Prompt, Result, Scores, Served, Task, TaskSet
+from sleepy.artifacts import Check, Completion, Prompt, Served, Task, TaskSet
 from sleepy.engines.engine import Engine
 from sleepy.episodes.record import Record
 from sleepy.evaluate.candidates import unrouted
 from sleepy.repair.strategy import Strategy, Try
+from sleepy.results import Attempt, Result, Scores
 from sleepy.routing.route import Route
 from sleepy.rust.signature import signature_of
 from sleepy.sandbox.checker import Judge

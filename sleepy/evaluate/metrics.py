@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from sleepy.artifacts import Result, Scores
+from sleepy.results import Result, Scores
 
 
 def summary(scores: Scores) -> dict[str, float]:

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sleepy.artifacts import Attempt, Result, Scores
 from sleepy.files import write_text
+from sleepy.results import Attempt, Result, Scores
 
 
 def write_scores(path: Path, scores: Scores) -> None:

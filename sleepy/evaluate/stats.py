@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from statistics import NormalDist
 
-from sleepy.artifacts import Comparison, Scores
 from sleepy.errors import DataError
+from sleepy.results import Comparison, Scores
 
 
 def wilson(passed: int, total: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -6,13 +6,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Generic
 
-from sleepy.artifacts import Comparison, Scores, TaskSet
+from sleepy.artifacts import TaskSet
 from sleepy.errors import ConfigError
 from sleepy.evaluate.candidates import C, C_co, Candidate, Measured
 from sleepy.evaluate.stats import compare, p_text
 from sleepy.exam.builtin import frozen
 from sleepy.options import choice, ranged
 from sleepy.pairs.builtin import sample
+from sleepy.results import Comparison, Scores
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sleepy.artifacts import Comparison, Scores
 from sleepy.evaluate.stats import changes_by_family, holm, mcnemar_exact, p_text
 from sleepy.gate.gate import Gate, changes
 from sleepy.options import ranged
+from sleepy.results import Comparison, Scores
 
 
 @dataclass(frozen=True, kw_only=True)

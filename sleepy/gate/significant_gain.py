@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sleepy.artifacts import Comparison, Scores
 from sleepy.gate.gate import Gate
 from sleepy.options import ranged
+from sleepy.results import Comparison, Scores
 
 
 @dataclass(frozen=True, kw_only=True)

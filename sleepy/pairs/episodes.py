@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sleepy.artifacts import Mix, Scores, Task, TaskSet
+from sleepy.artifacts import Mix, Task, TaskSet
 from sleepy.episodes.store import open_episodes
 from sleepy.errors import NothingToLearn
 from sleepy.options import ranged
 from sleepy.pairs.mix import draw
+from sleepy.results import Scores
 
 
 @dataclass(frozen=True, kw_only=True)

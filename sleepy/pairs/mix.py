@@ -6,8 +6,9 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from sleepy.artifacts import Mix, Scores, Task, TaskSet
+from sleepy.artifacts import Mix, Task, TaskSet
 from sleepy.errors import NothingToLearn
+from sleepy.results import Scores
 
 
 class Data(Protocol):

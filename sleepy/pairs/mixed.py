@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sleepy.artifacts import Mix, Scores, Task, TaskSet
+from sleepy.artifacts import Mix, Task, TaskSet
 from sleepy.options import ranged
 from sleepy.pairs.mix import draw, outcomes
+from sleepy.results import Scores
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,11 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sleepy.artifacts import Mix, Scores, Task, TaskSet
+from sleepy.artifacts import Mix, Task, TaskSet
 from sleepy.errors import DataError
 from sleepy.options import ranged
 from sleepy.pairs.mix import draw
+from sleepy.results import Scores
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sleepy.artifacts import Scores
 from sleepy.figures import BLUE, GREY, VERMILION, legend
 from sleepy.report.plots import rates_by_step
+from sleepy.results import Scores
 from sleepy.study.step import History
 
 if TYPE_CHECKING:

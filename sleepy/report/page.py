@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sleepy.artifacts import Course, Result
 from sleepy.evaluate.stats import p_text, wilson
 from sleepy.report.cycles import HEAD, LEARNING, lines
 from sleepy.report.stream import CURVE, HEATMAP, matrix, measures
 from sleepy.report.summary import RunSummary, delivery, duration, effort, gate_reason, headline, limits, rows
+from sleepy.results import Course, Result
 from sleepy.tables import escaped, markdown_table, picture
 
 

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sleepy.artifacts import Scores
 from sleepy.evaluate.stats import wilson
 from sleepy.figures import BLUE, GREY, INK, SKY, VERMILION, legend, panel, squares
 from sleepy.report.summary import Row
+from sleepy.results import Scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sleepy import figures
-from sleepy.artifacts import Scores
 from sleepy.files import write_text
 from sleepy.options import ranged
 from sleepy.report.page import page
 from sleepy.report.scores import scores_table
 from sleepy.report.summary import ReportFiles, RunSummary, rows
 from sleepy.report.terminal import show
+from sleepy.results import Scores
 
 
 @dataclass(frozen=True, kw_only=True)

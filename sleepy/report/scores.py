@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sleepy.artifacts import Result, Scores
 from sleepy.evaluate.stats import wilson
+from sleepy.results import Result, Scores
 from sleepy.tables import markdown_table
 
 

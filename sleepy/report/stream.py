@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sleepy.artifacts import Course
 from sleepy.evaluate.continual import continual
 from sleepy.figures import GREY, INK, VERMILION, legend, squares
 from sleepy.report.plots import outcome, outcome_patches, rates_by_step, square
+from sleepy.results import Course
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

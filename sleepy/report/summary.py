@@ -7,11 +7,12 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from sleepy.artifacts import Adapter, Comparison, Course, GgufFile, Mix, Scores, TaskSet
+from sleepy.artifacts import Adapter, GgufFile, Mix, TaskSet
 from sleepy.evaluate.candidates import Candidate
 from sleepy.evaluate.metrics import summary
 from sleepy.evaluate.stats import changes_by_family, compare, p_text
 from sleepy.gate.gate import Verdict
+from sleepy.results import Comparison, Course, Scores
 from sleepy.study.step import History
 
 

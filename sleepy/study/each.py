@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from sleepy.adapters.combine import Combine
-from sleepy.artifacts import Adapter, Mix, Result, TaskSet
+from sleepy.artifacts import Adapter, Mix, TaskSet
 from sleepy.errors import DataError, NothingToLearn
 from sleepy.evaluate.candidates import Adapted, Base
 from sleepy.options import ranged
 from sleepy.progress import say
+from sleepy.results import Result
 from sleepy.routing.route import Routing
 from sleepy.study.lab import Lab
 from sleepy.study.step import Step

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sleepy.artifacts import Adapter, Course, Mix, Scores
+from sleepy.artifacts import Adapter, Mix
 from sleepy.evaluate.candidates import Adapted, Base, Live
 from sleepy.gate.gate import Verdict
+from sleepy.results import Course, Scores
 
 
 @dataclass(frozen=True, kw_only=True)

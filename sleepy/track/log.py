@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sleepy.artifacts import Adapter, Comparison, Course, Mix, Scores, TaskSet
+from sleepy.artifacts import Adapter, Mix, TaskSet
 from sleepy.deliver.deliver import Delivery
 from sleepy.evaluate.candidates import Candidate
 from sleepy.evaluate.continual import continual
@@ -15,6 +15,7 @@ from sleepy.evaluate.metrics import summary
 from sleepy.evaluate.scores_file import write_scores
 from sleepy.files import write_jsonl
 from sleepy.gate.gate import Verdict
+from sleepy.results import Comparison, Course, Scores
 from sleepy.track.record import record
 from sleepy.track.run import Run
 from sleepy.train.trainer import REWARDS

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sleepy.artifacts import Scores
 from sleepy.evaluate.metrics import summary
 from sleepy.evaluate.stats import compare, holm, wilson
+from sleepy.results import Scores
 from sleepy.tables import markdown_table
 
 HEAD = ("job", "passed (95 %)", "compiles", "+", "-", "p", "tokens/fix", "s/fix", "run")

@@ -7,7 +7,7 @@ import logging
 import math
 import warnings
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -132,18 +132,23 @@ def hushed() -> Iterator[None]:
 
 
 def train(
-    trainer: Trainer, rollout: Rollout, rewards: Rewards, options: dict[str, Any], interrupted: Callable[[], bool]
+    trainer: Trainer,
+    rollout: Rollout,
+    rewards: Rewards,
+    prompts: Sequence[int],
+    options: Mapping[str, Any],
+    interrupted: Callable[[], bool],
 ) -> list[float]:
     """Train with TRL's GRPOTrainer over the model, the optimizer and the settings of `trainer`; it writes nothing and
-    reports to nobody. `options` are fields of GRPOConfig, and the numbers of the "prompts" of all steps. A checkpoint
-    is resumed, and written as in our own loop (TRL's own may be half a folder after a kill). Returns the losses; raises
-    TrainingError for one that is not finite."""
+    reports to nobody. `prompts` are those of all steps, by the numbers of their examples; `options` are fields of
+    GRPOConfig. A checkpoint is resumed, and written as in our own loop (of TRL's own a kill may leave half a folder).
+    Returns the losses; raises TrainingError for one that is not finite."""
     from datasets import Dataset
     from transformers import PrinterCallback, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
     settings, training = trainer.settings, trainer.training
-    prompts = Dataset.from_dict({"prompt": [str(number) for number in options.pop("prompts")]})
+    data = Dataset.from_dict({"prompt": [str(number) for number in prompts]})
     figures: list[dict[str, float]]
 
     class Steps(TrainerCallback):
@@ -193,7 +198,7 @@ def train(
             disable_tqdm=True,
             **options,
         ),
-        train_dataset=prompts,
+        train_dataset=data,
         processing_class=trainer.tokenizer,
         callbacks=[Steps()],
         optimizers=(trainer.optimizer, None),
@@ -206,7 +211,7 @@ def train(
     losses = resume(trainer)  # after TRL copied the adapter for its KL divergence
     figures = trainer.kept.setdefault("figures", [])
     if left := settings.steps - len(losses):
-        theirs.train_dataset = prompts.select(range(len(prompts) * len(losses) // settings.steps, len(prompts)))
+        theirs.train_dataset = data.select(range(len(data) * len(losses) // settings.steps, len(data)))
         theirs.args.max_steps = left
         theirs.train()
     return losses

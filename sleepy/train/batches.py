@@ -59,7 +59,7 @@ def encode(examples: Sequence[Example], tokenizer: Any, max_length: int) -> tupl
 
 def schedule(encoded: Sequence[Encoded], batch_size: int, passes: int, seed: int) -> list[list[int]]:
     """Indices of the examples of each of `passes` forward passes. Every epoch is shuffled anew, then sorted by length
-    within windows, then its batches are shuffled; a function of its arguments alone, so a resumed run goes on in it."""
+    within windows, then its batches are shuffled; a function of its arguments alone, so a resumed run continues it."""
     order: list[list[int]] = []
     epoch = 0
     while len(order) < passes:

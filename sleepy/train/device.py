@@ -52,7 +52,7 @@ def pick_attention(asked: str, device: str) -> str:
 
 
 def check_machine(train: Train, device: str) -> None:
-    """Raises ConfigError when the device, the attention or the quantisation asked for cannot be had here."""
+    """Raises ConfigError when the device, the attention or the quantisation asked for is not available here."""
     pick_attention(train.attention, pick_device(device))
     if train.quantization == "nf4" and importlib.util.find_spec("bitsandbytes") is None:
         raise ConfigError(

@@ -93,7 +93,6 @@ class Grpo(Algorithm):
             tasks, encoded = self._short(trainer)
             prompts = schedule(encoded, 1, self._answers(settings) // self.group * settings.steps, training.seed)
             options = {
-                "prompts": [number for (number,) in prompts],
                 "num_generations": self.group,
                 "max_completion_length": self.max_new_tokens,
                 "temperature": self.temperature,
@@ -101,7 +100,8 @@ class Grpo(Algorithm):
             }
             stops = sorted({stop for example in training.examples for stop in example.prompt.stop})
             rewards = Rewards(tasks, stops, training.tools, (self.compiles, self.passes, self.edit))
-            losses = train(trainer, Rollout(trainer, encoded, stops), rewards, options, interrupted)
+            rollout, order = Rollout(trainer, encoded, stops), [number for (number,) in prompts]
+            losses = train(trainer, rollout, rewards, order, options, interrupted)
             if self.beta:
                 trainer.model.delete_adapter("ref")
             self.write(trainer)

@@ -39,7 +39,8 @@ class Osf(Algorithm):
         super().check_machine(train, device)
         if train.quantization != "none":
             raise ConfigError(
-                f"train.quantization: found {train.quantization}, expected none: osf takes the weights apart"
+                f"train.quantization={train.quantization} cannot be used with algo=osf, which decomposes the weights. "
+                "Use train.quantization=none"
             )
 
     def adapt(self, model: Any, training: Training) -> tuple[Any, Factors]:

@@ -26,7 +26,7 @@ class Train:
     quantization: "none", or "nf4": frozen weights in 4 bits (QLoRA, through bitsandbytes).
     attention: "auto" (FlashAttention 2 on CUDA where installed, else sdpa), "sdpa", "eager" or "flash_attention_2".
     gradient_checkpointing: recompute activations instead of keeping them: less memory, up to half again the time.
-    checkpoint_every: steps between checkpoints, from which a killed run goes on (at least 1).
+    checkpoint_every: steps between checkpoints, from which a killed run resumes (at least 1).
     """
 
     steps: int = ranged(16, at_least=1)

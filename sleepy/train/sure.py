@@ -30,7 +30,7 @@ class Rehearsal:
 class Sure(Algorithm):
     """Surprise of an answer z of T tokens: s = -1/T sum_t log p(z_t | z_<t). Of each task the most surprising pairs are
     kept, and rehearsed with the new ones: L = (L_new + L_buffer) / 2. After each step the slow adapter moves towards
-    the one that trains, slow = ema slow + (1 - ema) fast, and is the result; the fast one goes on in the next task.
+    the one that trains, slow = ema slow + (1 - ema) fast, and is the result; the fast one continues in the next task.
 
     buffer: pairs kept, split equally over the tasks seen (at least 1).
     ema: what the slow adapter keeps of itself at a step (0 to below 1; at 0 it is the fast one).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from sleepy.artifacts import Adapter, BaseModel
@@ -46,3 +47,10 @@ def written(folder: Path, tensors: dict, base: BaseModel) -> Adapter:
 
     save_file(tensors, folder / "adapter_model.safetensors")
     return Adapter(folder, digest_of_tensors(tensors), base.name, (2.0, 1.0), 1.0, 100, 100)
+
+
+def changed(adapter: Adapter, base: BaseModel, change: Callable[[dict], dict]) -> Adapter:
+    """`adapter` with other tensors in its folder."""
+    from safetensors.torch import load_file
+
+    return written(adapter.folder, change(load_file(adapter.folder / "adapter_model.safetensors")), base)

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from sleepy.adapters.average import Average
+from sleepy.adapters.combine import Combine
 from sleepy.adapters.folder import read_updates
 from sleepy.adapters.weighted import Weighted
 from sleepy.artifacts import Adapter, BaseModel
-from sleepy.deliver.merge import Merge
+from sleepy.deliver.merge import merge as merged
 from sleepy.errors import ConfigError
 from sleepy.options import problems_of
 from tests.adapters.made import random_adapter, tiny_base
@@ -55,7 +56,7 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("merge", [option("cat"), Average()], ids=["cat", "average"])
 def test_the_mean_is_the_mean_of_the_updates(
-    merge: Merge, base: BaseModel, adapters: list[Adapter], tmp_path: Path
+    merge: Combine, base: BaseModel, adapters: list[Adapter], tmp_path: Path
 ) -> None:
     assert_same(updates_of(merge.combine(adapters, base, tmp_path, 0), base), mean_of(adapters, base))
 
@@ -120,13 +121,12 @@ def test_the_same_seed_drops_the_same(base: BaseModel, adapters: list[Adapter], 
 def test_the_result_is_an_ordinary_adapter(base: BaseModel, adapters: list[Adapter], tmp_path: Path) -> None:
     made = option("linear").combine(adapters, base, tmp_path / "made", 0)
     assert (made.seconds, made.tokens, made.losses) == (3.0, 300, ())
-    merged = Merge().merge(made, base, tmp_path / "merged")
-    assert (merged / "model.safetensors").is_file()
+    assert (merged(made, base, tmp_path / "merged") / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("merge", [Merge(), Average(rank=1), *map(option, HOWS)])
+@pytest.mark.parametrize("merge", [Combine(), Average(rank=1), *map(option, HOWS)])
 def test_a_single_adapter_is_left_as_it_is(
-    merge: Merge, base: BaseModel, adapters: list[Adapter], tmp_path: Path
+    merge: Combine, base: BaseModel, adapters: list[Adapter], tmp_path: Path
 ) -> None:
     assert merge.combine(adapters[:1], base, tmp_path / "made", 0) is adapters[0]
     assert not (tmp_path / "made").exists()
@@ -142,8 +142,8 @@ def test_different_ranks_are_for_cat_svd_and_average(base: BaseModel, adapters: 
 
 
 def test_the_default_takes_one(base: BaseModel, adapters: list[Adapter], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there are 3: use merge=average"):
-        Merge().combine(adapters, base, tmp_path, 0)
+    with pytest.raises(ConfigError, match=r"there are 3\. Use merge=average"):
+        Combine().combine(adapters, base, tmp_path, 0)
 
 
 def test_an_option_that_would_do_nothing_is_refused() -> None:

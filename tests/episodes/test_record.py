@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleepy.artifacts import Attempt, Check, Prompt, Task, digest_of
+from sleepy.artifacts import Check, Prompt, Task, digest_of
 from sleepy.episodes.record import diff, recorder
 from sleepy.episodes.store import open_episodes
+from sleepy.results import Attempt
 from sleepy.sandbox.checker import Checker
 
 

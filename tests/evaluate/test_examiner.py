@@ -52,6 +52,9 @@ def test_it_is_asked_once_for_everything_that_determines_the_answer(
     monkeypatch.setattr("sleepy.repair.asking._shows", lambda task, program: f"Here: {program}")
     assert not asks.measure(Base(base), tasks).cached
     assert not list((tmp_path / "scratch").iterdir())  # adapters are files only while they are asked
+    monkeypatch.undo()
+    monkeypatch.setattr("sleepy.evaluate.examiner.adapter_gguf", lambda *a: pytest.fail("an adapter was converted"))
+    assert asks.measure(Adapted(base, adapter), tasks).cached  # what is known costs no conversion
 
 
 def test_scores_that_the_load_may_have_spoiled_are_not_kept(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sleepy.artifacts import Attempt, BaseModel, Check, Completion, Prompt, Served, Task, TaskSet
+from sleepy.artifacts import BaseModel, Check, Completion, Prompt, Served, Task, TaskSet
 from sleepy.engines.engine import Done, ignore
 from sleepy.engines.llama_cpp import LlamaCpp
 from sleepy.errors import EngineError
@@ -20,6 +20,7 @@ from sleepy.repair.ensemble import Ensemble
 from sleepy.repair.multi_turn import MultiTurn
 from sleepy.repair.single_shot import SingleShot
 from sleepy.repair.strategy import Strategy
+from sleepy.results import Attempt
 from sleepy.rust.messages import short_message
 from sleepy.sandbox.checker import Checker
 from tests.repair.recorded import Recorded, served

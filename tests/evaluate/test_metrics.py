@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sleepy.artifacts import Attempt, Result, Scores
 from sleepy.evaluate.metrics import summary
+from sleepy.results import Attempt, Result, Scores
 
 
 def attempt(stage: str, signature: str = "", tokens: int = 10) -> Attempt:

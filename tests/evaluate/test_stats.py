@@ -10,7 +10,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, false_discovery_control
 
-from sleepy.artifacts import Result, Scores
 from sleepy.errors import DataError
 from sleepy.evaluate.stats import (
     bootstrap_difference,
@@ -22,6 +21,7 @@ from sleepy.evaluate.stats import (
     p_text,
     wilson,
 )
+from sleepy.results import Result, Scores
 
 counts = st.integers(0, 60)
 p_values = st.lists(st.floats(0, 1), min_size=1, max_size=8)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleepy.artifacts import Attempt, BaseModel, Result, Scores, TaskSet
+from sleepy.artifacts import BaseModel, TaskSet
 from sleepy.errors import ConfigError
 from sleepy.evaluate.candidates import Base, Candidate, Measured
 from sleepy.exam.builtin import frozen
@@ -16,6 +16,7 @@ from sleepy.gate.gate import Verdict
 from sleepy.gate.no_loss import NoLoss
 from sleepy.gate.significant_gain import SignificantGain
 from sleepy.options import problems_of
+from sleepy.results import Attempt, Result, Scores
 
 BASE = Base(BaseModel("model", Path(), Path(), Path(), "d"))
 

@@ -11,6 +11,7 @@ from sleepy.artifacts import Task, TaskSet
 from sleepy.episodes.store import Episode, open_episodes
 from sleepy.errors import DataError, NothingToLearn
 from sleepy.pairs.episodes import Episodes
+from tests.jobs import chosen
 
 BLANK = dict.fromkeys(("family", "pattern", "prompt", "model", "adapter", "before", "after", "diff"), "")
 
@@ -96,13 +97,7 @@ def test_a_damaged_file_is_no_lack_of_episodes(pairs: TaskSet, path: Path) -> No
 
 
 def test_the_option_reads_the_file_that_the_run_writes() -> None:
-    from hydra import compose, initialize_config_dir
-
-    from sleepy.options import CONF, options, register
-
-    register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        found = options(compose("config", ["data=episodes", "episodes=mine.db"]))
-        assert found["data"] == Episodes(path="mine.db") and found["root"].episodes == "mine.db"
-        assert options(compose("config", ["data=episodes"]))["data"] == Episodes()
+    found = chosen("data=episodes", "episodes=mine.db")
+    assert found.data == Episodes(path="mine.db") and found.episodes == "mine.db"
+    assert chosen("data=episodes").data == Episodes()
     assert Episodes(replay=0, success=0, hard=0).problems() == ["replay, success, hard: all are 0, expected a weight"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleepy.artifacts import Result, Scores, Task, TaskSet
+from sleepy.artifacts import Task, TaskSet
 from sleepy.errors import DataError, TrainingError
 from sleepy.pairs.all import All
 from sleepy.pairs.builtin import sample
@@ -18,6 +18,7 @@ from sleepy.pairs.mixed import Mixed
 from sleepy.pairs.pattern import Pattern
 from sleepy.pairs.replay import Replay
 from sleepy.pairs.targeted import Targeted
+from sleepy.results import Result, Scores
 from sleepy.train.settings import Train
 
 

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sleepy.artifacts import Completion, HotAdapter, Prompt, Result, Served, Task, TaskSet
+from sleepy.artifacts import Completion, HotAdapter, Prompt, Served, Task, TaskSet
 from sleepy.engines.engine import Done, ignore
 from sleepy.errors import EngineError
 from sleepy.evaluate.harness import Examination
 from sleepy.repair.strategy import Strategy
+from sleepy.results import Result
 from sleepy.sandbox.checker import Checker
 
 

@@ -11,13 +11,16 @@ from typing import Any
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from sleepy.artifacts import Adapter, Attempt, GgufFile, Mix, Result, Scores, Task, TaskSet
+from sleepy.artifacts import Adapter, BaseModel, GgufFile, Mix, Task, TaskSet
+from sleepy.evaluate.candidates import Base, Measured
 from sleepy.evaluate.stats import compare
 from sleepy.gate.no_loss import NoLoss
 from sleepy.report.report import Report
 from sleepy.report.summary import RunSummary
 from sleepy.report.terminal import show
+from sleepy.results import Attempt, Result, Scores
 
+BASE = Base(BaseModel("model", Path(), Path(), Path(), "d"))
 FAMILIES = {"borrow_checker": "111+-000+", "lifetimes": "10+++-011", "rust_2024": "000"}
 WORDS = {"family": "lifetimes", "pattern": "p", "code": "E0106", "edition": "2021", "description": "", "broken": ""}
 TASK = Task(id="t", level=1, fix="", tests=(), **WORDS)
@@ -55,7 +58,7 @@ def summary(families: dict[str, str] = FAMILIES, **changes: Any) -> RunSummary:
         before=before,
         after=after,
         comparison=comparison,
-        verdict=NoLoss().decide(comparison, before, after),
+        verdict=NoLoss().judge(Measured(BASE, before), Measured(BASE, after)),
         mixes=(("", Mix((TASK,) * 5, {"replay": 3, "success": 2})),),
         adapter=Adapter(Path("out/adapter"), "aa" * 32, "qwen", (2.0, 1.5), 83.0, 4_399_104, 2345),
         gguf=GgufFile(Path("out/" + 60 * "x" + "/merged.gguf"), "q4_k_m", "bb" * 32, 397_807_936),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from matplotlib.image import imread
-from sleepy.study.step import Cycle, History
 
-from sleepy.artifacts import Result, Scores, Verdict
+from sleepy.evaluate.stats import compare
+from sleepy.gate.gate import Verdict
 from sleepy.report.cycles import HEAD, curve, lines
 from sleepy.report.report import Report
-from tests.report.made import printed, summary
+from sleepy.results import Result, Scores
+from sleepy.study.step import Cycle, History
+from tests.report.made import BASE, printed, summary
 
 
 def scores(passed: int, total: int = 10) -> Scores:
@@ -19,8 +21,12 @@ def scores(passed: int, total: int = 10) -> Scores:
 
 
 def cycle(number: int, promoted: bool, gated: int, exam: int) -> Cycle:
-    verdict = Verdict(promoted, f"because {number}", "no_loss")
-    return Cycle(f"cycle-{number}", verdict, scores(gated), scores(exam))
+    before, after = scores(2), scores(gated)
+    return Cycle(
+        f"cycle-{number}",
+        Verdict(BASE, promoted, f"because {number}", "no_loss", compare(before, after), before, after),
+        scores(exam),
+    )
 
 
 HISTORY = History(
@@ -29,7 +35,7 @@ HISTORY = History(
 
 
 def test_every_cycle_has_a_line_and_the_refused_ones_are_not_in_use() -> None:
-    assert HISTORY.in_use == [1, 1, 3, 3] and HISTORY.verdict.reason == "because 3"
+    assert HISTORY.in_use == [1, 1, 3, 3]
     assert lines(HISTORY) == [
         ["base", "2/10 20%", "3/10 30%", "", "base"],
         ["cycle-1", "4/10 40%", "5/10 50%", "promoted", "cycle-1"],
@@ -38,7 +44,7 @@ def test_every_cycle_has_a_line_and_the_refused_ones_are_not_in_use() -> None:
         ["cycle-4", "5/10 50%", "8/10 80%", "refused", "cycle-3"],
     ]
     refused = History(scores(2), scores(3), (cycle(1, False, 1, 1), cycle(2, False, 0, 0)))
-    assert refused.in_use == [0, 0] and not refused.verdict.promoted and lines(refused)[2][-1] == "base"
+    assert refused.in_use == [0, 0] and lines(refused)[2][-1] == "base"
 
 
 def test_the_curve_is_the_model_in_use_and_the_dots_are_the_candidates() -> None:

@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 from matplotlib.image import imread
 
-from sleepy.artifacts import Mix, Result, Scores
+from sleepy.artifacts import Mix
 from sleepy.options import problems_of
 from sleepy.report.report import Report
 from sleepy.report.summary import delivery, duration, effort, headline, limits, outcome_style
+from sleepy.results import Result, Scores
 from tests.report.made import FAMILIES, TASK, paged, pair, printed, result, summary
 
 

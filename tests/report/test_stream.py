@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.image import imread
 
-from sleepy.artifacts import Course, Result, Scores
 from sleepy.evaluate.continual import continual
 from sleepy.report import stream
 from sleepy.report.report import Report
+from sleepy.results import Course, Result, Scores
 from tests.report.made import check_texts, printed, summary
 
 

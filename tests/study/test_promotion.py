@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from sleepy.artifacts import Adapter, Attempt, BaseModel, Result, Scores, TaskSet
+from sleepy.artifacts import Adapter, BaseModel, TaskSet
 from sleepy.evaluate.candidates import Adapted, Base, Measured
 from sleepy.gate.no_loss import NoLoss
+from sleepy.results import Attempt, Result, Scores
 from sleepy.study.promotion import promote, to_repair_with
 from sleepy.track.mlflow import Mlflow
 from sleepy.track.run import Run

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleepy.artifacts import Course, Result, Scores, Task, TaskSet
+from sleepy.artifacts import Task, TaskSet
 from sleepy.errors import ConfigError, DataError
 from sleepy.evaluate.continual import continual, figures
 from sleepy.exam.builtin import frozen
+from sleepy.results import Course, Result, Scores
 from sleepy.study.cycles import Cycles
 from sleepy.study.sequential import Sequential
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sleepy.train.naive import Naive
 
 from sleepy.adapters.average import Average
 from sleepy.adapters.combine import Combine
-from sleepy.adapters.folder import read_updates
+from sleepy.adapters.folder import read_lora, read_updates
 from sleepy.artifacts import Adapter, BaseModel, Task, TaskSet
 from sleepy.errors import ConfigError, DataError, ModelError
 from sleepy.options import problems_of
@@ -25,6 +24,7 @@ from sleepy.track.mlflow import Mlflow
 from sleepy.track.tracker import Tracker
 from sleepy.train.ewc import Ewc
 from sleepy.train.none import NoTraining
+from sleepy.train.sft import Sft
 from sleepy.train.share import Share
 from tests.adapters.made import random_adapter, tiny_base, written
 
@@ -40,7 +40,7 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
 
 
 def checked(stream: Any, tracker: Tracker, **options: Any) -> None:
-    chosen = {"algo": Naive(), "merge": Combine(), "routing": NoRouting(), **options}
+    chosen = {"algo": Sft(), "merge": Combine(), "routing": NoRouting(), **options}
     stream.check(chosen["algo"], chosen["merge"], chosen["routing"], tracker)
 
 
@@ -79,7 +79,7 @@ def test_given_adapters_are_not_trained(base: BaseModel, tracker: Tracker, tmp_p
     random_adapter(base, tmp_path / "missing_deref")
     given = Given(adapters=[str(tmp_path)])
     checked(given, tracker, algo=Share())
-    for algo in (Naive(), Ewc()):
+    for algo in (Sft(), Ewc()):
         with pytest.raises(ConfigError, match="stream=given trains nothing, but this algo only trains"):
             checked(given, tracker, algo=algo)
     assert "name PEFT folders or MLflow runs" in problems_of(Given(), "stream")[0]
@@ -140,7 +140,7 @@ def test_share_makes_each_of_them_anew_in_one_basis(base: BaseModel, tmp_path: P
     shared = files.load(tmp_path / "small" / "memory")
     assert list(shared.tasks) == ["a", "b", "c"] and all(v.beta.shape[1] == 3 for v in shared.layers.values())
     for name, adapter in small.items():
-        error = shared.error(name, files.read_lora(own[name].folder))
+        error = shared.error(name, read_lora(own[name].folder))
         assert figures[f"share/error/{name}"] == pytest.approx(error) and 0.1 < error < 1
         assert all(len(u.a) == 2 for u in read_updates(adapter, base))
         assert adapter.digest != own[name].digest
@@ -154,5 +154,5 @@ def test_share_makes_each_of_them_anew_in_one_basis(base: BaseModel, tmp_path: P
 
 def test_an_algorithm_leaves_them_as_they_are(base: BaseModel, tmp_path: Path) -> None:
     own: dict[str, Adapter] = {"a": random_adapter(base, tmp_path / "a")}
-    assert Naive().together(own, base, tmp_path / "together") == (own, {})
+    assert Sft().together(own, base, tmp_path / "together") == (own, {})
     assert not (tmp_path / "together").exists()

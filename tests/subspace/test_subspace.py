@@ -146,7 +146,7 @@ def test_what_cannot_be_compared_is_refused(folders: dict[str, Path], tmp_path: 
     save_file({k: t * 0 if "lora_B" in k and "layers.1" in k else t for k, t in tensors.items()}, empty / TENSORS)
     refused(ModelError, "empty: changes nothing in model.layers.1.mlp.down_proj", {**folders, "empty": empty})
     save_file({k: t / 0 for k, t in tensors.items()}, empty / TENSORS)
-    refused(ModelError, "empty: has numbers that are not finite", {**folders, "empty": empty})
+    refused(ModelError, r"empty.*not finite", {**folders, "empty": empty})
 
 
 def test_names_tell_families() -> None:

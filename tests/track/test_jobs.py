@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleepy.artifacts import Attempt, Result, Scores
+from sleepy.results import Attempt, Result, Scores
 from sleepy.track.sweep_table import HEAD, JobScores, sweep_table
 
 COMMON = ("stages=[fetch,prove,baseline]", "engine.threads=1")

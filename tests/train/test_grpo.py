@@ -28,7 +28,6 @@ from sleepy.train.training import Past, Tools
 from tests.train import fitting
 from tests.train.fitting import STOPS
 
-
 WARM = 5.0  # the tiny model is sure of its nonsense
 
 
@@ -190,11 +189,11 @@ def test_answers_are_drawn_from_the_model_at_the_temperature_asked_for(
             found.extend(drawn["completion_ids"])
             return drawn
 
-    options = {"prompts": [0], "num_generations": 2, "max_completion_length": 6, "temperature": 1e-4, "beta": 0.0}
+    options = {"num_generations": 2, "max_completion_length": 6, "temperature": 1e-4, "beta": 0.0}
     rewards = Rewards([koan], [], tools(checker), (1.0, 1.0, 1.0))
     trainer.training = replace(trainer.training, settings=Train(steps=1, batch_size=2))
     with hushed():
-        train(trainer, Kept(trainer, [row], example.prompt.stop), rewards, options, lambda: False)
+        train(trainer, Kept(trainer, [row], example.prompt.stop), rewards, [0], options, lambda: False)
     import torch
 
     plain = AutoModelForCausalLM.from_pretrained(tiny.weights, dtype="float32")

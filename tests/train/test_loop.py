@@ -151,6 +151,30 @@ def test_qlora_trains_on_a_cpu(tiny: BaseModel, tmp_path: Path) -> None:
     assert len(adapter.losses) == 2 and adapter.digest != fit(tiny, tmp_path / "plain", steps=2).digest
 
 
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_evaluating_switches_dropout_off_and_leaves_later_gradients_as_they_were(
+    tiny: BaseModel, tmp_path: Path, quantization: str
+) -> None:
+    import torch
+
+    given = training(tiny, tmp_path, lora=Lora(r=4, dropout=0.5), quantization=quantization)
+    trainer = Sft().start(given)
+    batch = trainer.batch(trainer.encode(EXAMPLES))
+    with torch.no_grad():
+        for p in trainer.parameters.values():
+            p.add_(0.1)
+
+    def gradients() -> tuple[Any, ...]:
+        torch.manual_seed(0)
+        return torch.autograd.grad(trainer.nll(batch).sum(), list(trainer.parameters.values()))
+
+    before = gradients()
+    with trainer.evaluating(), torch.no_grad():
+        assert torch.equal(trainer.nll(batch), trainer.nll(batch))
+    assert not torch.equal(trainer.nll(batch), trainer.nll(batch))
+    assert all(torch.equal(a, b) for a, b in zip(before, gradients(), strict=True))
+
+
 def test_gradient_checkpointing_and_accumulation_change_memory_not_the_result(tiny: BaseModel, tmp_path: Path) -> None:
     more: dict[str, Any] = {"lora": Lora(r=4), "precision": "fp32", "batch_size": 2, "grad_accum": 2}
     plain = fit(tiny, tmp_path / "a", **more)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sleepy.train.naive import Naive
 
 from sleepy.artifacts import BaseModel
 from sleepy.tensors import digest_of_tensors
@@ -17,6 +16,7 @@ from sleepy.train.ewc import Ewc
 from sleepy.train.olora import OLora
 from sleepy.train.osf import Osf
 from sleepy.train.settings import Train
+from sleepy.train.sft import Sft
 from sleepy.train.share import Share
 from sleepy.train.sure import Sure
 from sleepy.train.trainer import Past
@@ -49,7 +49,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-@pytest.mark.parametrize("algorithm", [Naive(), Ewc(), OLora(), Share(), Sure()], ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize("algorithm", [Sft(), Ewc(), OLora(), Share(), Sure()], ids=lambda a: type(a).__name__)
 def test_it_has_the_same_bits_hooks_and_modules(algorithm: Algorithm, shallow: BaseModel, tmp_path: Path) -> None:
     fresh = device.load_base(shallow, Train(), "cpu")
     first = fit(shallow, tmp_path / "first", algorithm, steps=1)

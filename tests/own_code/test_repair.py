@@ -11,7 +11,7 @@ import pytest
 from sleepy.artifacts import Task
 from sleepy.errors import ConfigError, DataError
 from sleepy.own_code.project import Change, mend
-from sleepy.own_code.stage import find
+from sleepy.own_code.repair import find
 from sleepy.sandbox.checker import Checker, Judge
 from tests.conftest import BROKEN
 
@@ -75,7 +75,7 @@ def test_a_project_is_repaired_file_by_file_and_the_diff_applies(checker: Checke
 def test_what_cannot_be_repaired_is_named(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("notes.txt").write_text("x")
-    with pytest.raises(ConfigError, match="expected a"):
+    with pytest.raises(ConfigError, match="must be a"):
         find(place)
 
 
