@@ -239,7 +239,7 @@ def report(c: Context, lab: Lab, o: Outcome) -> None:
             mixes=tuple((step.name, step.mix) for step in o.steps if step.mix),
             adapter=o.after.candidate.adapter if isinstance(o.after.candidate, Adapted) else None,
             gguf=exported.file if exported else None,
-            proof=o.delivery.proof if o.delivery else "",
+            proof=o.delivery.line if o.delivery else "",
             seconds=c.watch.seconds,
             run_id=c.run.id,
             ui_line=c.tracker.ui_line(),

@@ -41,12 +41,11 @@ def _result(run: RunSummary) -> list[str]:
     ]
     parts = [
         markdown_table(head, rates),
-        f"Trained against baseline: difference {100 * c.difference:+.1f} points, 95 % bootstrap interval "
+        f"Trained against baseline: difference {100 * c.difference:+.1f} points, 95 % score interval "
         f"{100 * c.interval[0]:+.1f} to {100 * c.interval[1]:+.1f}; McNemar's exact test {p_text(c.p_value)}. "
         f"{limits(run)}",
-        "The rates' intervals are Wilson's. The bootstrap draws koans in pairs and only knows changes that happened: "
-        "with few changes its interval is too narrow, and p is the better guide. Both are about the choice of koans; "
-        "another training seed may give another result.",
+        "The rates' intervals are Wilson's, that of the difference is Tango's for paired outcomes. All are about the "
+        "choice of koans; another training seed may give another result.",
         markdown_table(["effort", *run.evaluations], effort(run)),
     ]
     if delivered := delivery(run):

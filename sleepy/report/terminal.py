@@ -52,7 +52,7 @@ def show(run: RunSummary, files: ReportFiles, console: Console) -> None:
     console.print(terminal_table(["", *names], effort(run)))
     line()
     low, high = (100 * bound for bound in c.interval)
-    line(f"difference {100 * c.difference:+.1f} points, 95 % bootstrap interval {low:+.1f} to {high:+.1f}")
+    line(f"difference {100 * c.difference:+.1f} points, 95 % score interval {low:+.1f} to {high:+.1f}")
     line(f"exact McNemar {p_text(c.p_value)} (fixes {len(c.fixes)}, regressions {len(c.regressions)})")
     line(limits(run))
     if run.delivered:

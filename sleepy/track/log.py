@@ -107,6 +107,8 @@ def export(run: Run, delivery: Delivery) -> None:
             }
         )
         run.metrics({"export/bytes": file.size})
+    if delivery.kept:
+        run.metrics({"export/kept": delivery.kept.share, "export/changed": delivery.kept.changed})
     for adapter_file in delivery.adapters:
         run.artifact(adapter_file.path, "export" if delivery.exported else "export/adapters")
     if delivery.modelfile:
