@@ -153,7 +153,7 @@ def _prose(kind: type) -> str:
     for line in _lines(kind):
         match = _FIELD.match(line)
         own = bool(match and set(match[1].split(", ")) & names) or (own and line.startswith("    "))
-        if not own and not line.startswith("The other fields are"):
+        if not own and not line.startswith(("The other fields are", "The fields are")):
             kept.append(line)
     return "\n".join(map(_plain, "\n".join(kept).strip().splitlines()))
 

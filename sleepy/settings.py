@@ -38,16 +38,17 @@ from sleepy.train.settings import Train
 class Settings:
     """Everything that a user can set.
 
-    stages: what to do, in the pipeline's order whatever the order given; see `sleepy.pipeline.NEEDS`.
-    seed: of everything drawn at random: adapter, order of examples, dropout, bootstrap (at least 0).
-    device: where training runs: "auto" (CUDA, else Apple's MPS, else the CPU), "cpu", "cuda" or "mps".
-    cache: folder of models, verdicts and baselines.
+    stages: what to do. The order is always the pipeline's, whatever the order given.
+    seed: decides everything that is drawn at random: the adapter's first values, the order of examples, dropout (at
+        least 0).
+    device: where training runs. "auto" is CUDA, else Apple's MPS, else the CPU.
+    cache: folder of models, compiler verdicts and measured scores, shared by all runs.
     checkpoints: folder of the checkpoints from which a killed run resumes.
     episodes: file in which every attempt of a model is recorded (SQLite).
-    debug: show tracebacks (on the command line alone).
-    file: what stages=[repair] repairs: a Rust file, or the folder of a cargo project.
-    write: put the repair in the file's place.
-    edition: of a single file, "2018", "2021" or "2024"; a project states its own.
+    debug: show tracebacks. It has an effect on the command line only.
+    file: a Rust file, or the folder of a cargo project, for stages=[repair].
+    write: overwrite the file with its repair. Otherwise the repair is only shown.
+    edition: the Rust edition of a single file. A project states its own.
     """
 
     stages: list[str] = field(default_factory=list)

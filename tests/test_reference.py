@@ -93,7 +93,8 @@ def test_pages_name_options_that_exist(page: Path) -> None:
     text, keys = page.read_text(encoding="utf-8"), known()
     code = re.findall(r"^ +.*run\.py .+$", text, re.MULTILINE) + re.findall(r"`([^`\n]+)`", text)
     words = [w for line in code for w in re.findall(r"(?<![^\s'\"])\+?[a-z_]+(?:\.[a-z_0-9]+)*=[^\s'\"]*", line)]
-    lone = [w for w in code if re.fullmatch(rf"(?:{'|'.join((*GROUPS, *SECTIONS))})\.(?!(?:md|json|db|diff)$)[a-z_]+", w)]
+    key = rf"(?:{'|'.join((*GROUPS, *SECTIONS))})\.(?!(?:md|json|db|diff)$)[a-z_]+"
+    lone = [w for w in code if re.fullmatch(key, w)]
     said = {wrong(word, keys) for word in (*words, *lone) if word not in _TAGS}
     assert sorted(said - _EXAMPLE - {""}) == []
 

@@ -39,11 +39,12 @@ class Export:
     quantization: how weights are stored. "keep": the matrices that the adapter touches as q8_0 (f16 where the base has
         q8_0), the others as the base has them; or all of them as "q4_k_m" (about 5 bits a weight), "q6_k" (6.6),
         "q8_0" (8.5) or "f16" (16). Few bits erase most of a small update: see export/kept.
-    keep_f16: keep model-f16.gguf, which the quantised file is made from; to quantise it otherwise later.
+    keep_f16: keep model-f16.gguf, from which the quantised file is made, so that you can quantise it differently later.
     adapter: also write the adapter alone as adapter.gguf, for llama.cpp's --lora.
     modelfile: also write a Modelfile, for `ollama create` (not for a file that keeps less than half of the update).
-    proof_prompts: on how many prompts the f16 file must answer as the merged model does (0 to 100; 0: not proven).
-    measure: ask the written model file the exam too: a further column of the report.
+    proof_prompts: on how many prompts the f16 file must answer as the merged model does. 0 leaves the proof out (0 to
+        100).
+    measure: ask the written model file the exam too. It becomes a further column of the report.
     """
 
     quantization: str = choice("keep", "q4_k_m", "q6_k", "q8_0", "f16")

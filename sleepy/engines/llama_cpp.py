@@ -23,9 +23,9 @@ _WORTH_KEEPING = 64  # tokens; fewer are evaluated again, because splitting a pr
 class LlamaCpp(Engine):
     """Answers one prompt at a time, adapter by adapter; the common prefix of an adapter's prompts is evaluated once.
 
-    context: tokens a prompt and its answer may have together (256 to 131072).
+    context: tokens that a prompt and its answer may have together (256 to 131072).
     threads: CPU threads; 0 uses every core (0 to 1024).
-    lookup: propose the broken program's own tokens and check many at once. It does not change the answer.
+    lookup: propose the broken program's own tokens and check many of them at once. This does not change the answer.
     """
 
     context: int = ranged(4096, at_least=256, at_most=131072)

@@ -21,12 +21,12 @@ _PARAMETERS = {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0}
 
 @dataclass(frozen=True, kw_only=True)
 class Ollama(Engine):
-    """Makes a model of the file under evaluation, `sleepy-<digest>:<context>`, which stays until `ollama rm`.
+    """Makes a model `sleepy-<digest>:<context>` of the file under evaluation. It stays until `ollama rm`.
 
     Newer servers refuse LoRA adapters, so only whole models are served.
 
     host: where the server listens; "" takes OLLAMA_HOST, else http://127.0.0.1:11434.
-    context: tokens a prompt and its answer may have together (256 to 131072).
+    context: tokens that a prompt and its answer may have together (256 to 131072).
     timeout: seconds to wait for an answer (above 0, to 86400).
     retries: how often a prompt is sent again, with growing pauses (0 to 20).
     """

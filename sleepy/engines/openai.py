@@ -23,17 +23,19 @@ _URL = re.compile(r"https?://(\[[\da-fA-F:.]+\]|[^/@?:\[\s]+)(:\d+)?(/[^@?\s]*)?
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAI(Engine):
-    """Asks whatever the server serves. That has to be the file under evaluation, which cannot be loaded from here.
+    """Asks whatever the server serves. That must be the file under evaluation: no file can be loaded into a server from
+    here.
 
-    base_url: where the protocol begins, usually ending in /v1.
-    model: its name on the server; "" takes the only one that the server lists.
-    key_variable: the environment variable with the key, if the server wants one. The key itself is never recorded.
-    chat: false renders the chat template here and asks /completions to continue the text; true asks
+    base_url: the address of the API, which usually ends in /v1.
+    model: the name of the model on the server. "" takes the only one that the server lists.
+    key_variable: the environment variable that holds the key, if the server wants one. The key is never recorded.
+    chat: false renders the chat template here and asks /completions to continue the text. true asks
         /chat/completions, where the server renders, and looks for the beginning of the answer in its reply.
     timeout: seconds to wait for an answer (above 0, to 86400).
     retries: how often a request is repeated, with growing pauses or as the server asks (0 to 20).
-    parallel: requests at once (1 to 256). Several sequences in one batch may change an answer slightly.
-    extra: further fields of each request; null leaves a field out, also one of the protocol.
+    parallel: how many requests are sent at once. Several sequences in one batch may change an answer slightly (1 to
+        256).
+    extra: further fields of each request. null leaves a field out, even one of the protocol.
     """
 
     base_url: str = "http://localhost:8080/v1"

@@ -22,8 +22,8 @@ from sleepy.train.device import pick_device, pick_dtype
 class Transformers(Engine):
     """Answers one prompt at a time.
 
-    device: "auto" (CUDA, else Apple's MPS, else the CPU), "cpu", "cuda" or "mps".
-    precision: "auto" (bf16 where the device computes in it), "bf16" or "fp32".
+    device: "auto" is CUDA, else Apple's MPS, else the CPU.
+    precision: "auto" is bf16 where the device computes in it, else fp32.
     """
 
     device: str = choice("auto", "cpu", "cuda", "mps")

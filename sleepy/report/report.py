@@ -19,9 +19,9 @@ from sleepy.results import Scores
 class Report:
     """What a run is reported with.
 
-    pictures: draw PNG files: the learning curve, the families' bars and the grid of koans; for a stream also its curve
-        and its koans step by step; for cycles, their curve (about a second, two for a stream).
-    dpi: resolution of the pictures in dots per inch, 50 to 400.
+    pictures: draw PNG files: the learning curve, the bars of the families, the grid of koans; for a stream also its
+        curve and its koans after every step; for cycles their curve.
+    dpi: resolution of the pictures in dots per inch (50 to 400).
     """
 
     pictures: bool = True

@@ -12,10 +12,10 @@ from sleepy.options import ranged
 class Lora:
     """The adapter's shape.
 
-    r: rank (1 to 1024).
-    alpha: scale; the update is multiplied by alpha / r (above 0).
+    r: the rank. A higher one can learn more, and forget more (1 to 1024).
+    alpha: the scale. The update is multiplied by alpha / r (above 0).
     dropout: share of the inputs dropped in training (0 to below 1).
-    target_modules: names of the layers to adapt, or "all-linear" (every linear layer but the head).
+    target_modules: names of the layers to adapt, or "all-linear" (every linear layer except the head).
     """
 
     r: int = ranged(8, at_least=1, at_most=1024)

@@ -28,12 +28,12 @@ class Rehearsal:
 
 @dataclass(frozen=True, kw_only=True)
 class Sure(Algorithm):
-    """Surprise of an answer z of T tokens: s = -1/T sum_t log p(z_t | z_<t). Of each task the most surprising pairs are
-    kept, and rehearsed with the new ones: L = (L_new + L_buffer) / 2. After each step the slow adapter moves towards
+    """Surprise of an answer z of T tokens: s = -1/T sum_t log p(z_t | z_<t). The most surprising pairs of each task
+    are kept and rehearsed with the new ones: L = (L_new + L_buffer) / 2. After each step the slow adapter moves towards
     the one that trains, slow = ema slow + (1 - ema) fast, and is the result; the fast one continues in the next task.
 
-    buffer: pairs kept, split equally over the tasks seen (at least 1).
-    ema: what the slow adapter keeps of itself at a step (0 to below 1; at 0 it is the fast one).
+    buffer: how many pairs are kept, split equally over the tasks seen (at least 1).
+    ema: the share of itself that the slow adapter keeps per step. At 0 it is the fast one (0 to below 1).
     """
 
     buffer: int = ranged(64, at_least=1)
