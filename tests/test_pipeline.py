@@ -107,9 +107,10 @@ def test_an_adapter_that_changes_no_answer_is_not_promoted(run: Job) -> None:
     assert found.data.tags["gate"] == "refused" and "no answer changed" in found.data.tags["gate.reason"]
 
 
-@pytest.mark.parametrize("algo", "naive targeted replay ewc olora sure sam osf share coef_only none".split())
+@pytest.mark.parametrize("algo", "naive targeted replay ewc olora sure ssr sam osf share coef_only grpo none".split())
 def test_every_algorithm(run: Job, algo: str) -> None:
-    found = run(f"algo={algo}", "data=all", "train.steps=1")
+    more = ["algo.group=2", "algo.max_new_tokens=1024"] if algo == "grpo" else []
+    found = run(f"algo={algo}", "data=all", "train.steps=1", *more)
     assert found.data.tags["algorithm"] == algo and {"gate", "gate.reason"} <= found.data.tags.keys()
     assert ("adapter.digest" in found.data.tags) == (algo != "none")
     if algo == "none":
