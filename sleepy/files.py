@@ -96,11 +96,11 @@ def read_jsonl(path: Path) -> list[tuple[int, dict[str, Any]]]:
         try:
             record = json.loads(line.decode())
             if not isinstance(record, dict):
-                raise ValueError(f"got {type(record).__name__}, must be a JSON object")
+                raise ValueError(f"it is a {type(record).__name__}")
             json.dumps(record, ensure_ascii=False).encode()  # half a surrogate pair can be read, but not written
             found.append((number, record))
         except (ValueError, RecursionError) as error:
-            problems.append(f"{path}:{number}: {error}")
+            problems.append(f"{path}:{number}: not a JSON object: {error}")
     if problems:
         raise DataError("\n".join(problems))
     return found

@@ -107,7 +107,7 @@ def test_a_sweep_over_a_key_that_the_default_leaves_empty(tmp_path: Path) -> Non
     for path in koans.values():
         path.write_text("{broken\n")
     done = sleepy(tmp_path, "-m", "tasks=file", f"tasks.path={','.join(map(str, koans.values()))}", "stages=[prove]")
-    assert "tasks.path: " not in done.stderr and done.stderr.count("jsonl:1: not JSON") >= 1
+    assert "tasks.path: " not in done.stderr and done.stderr.count("jsonl:1: not a JSON object") >= 1
 
 
 @pytest.mark.parametrize(("word", "key", "value"), [
@@ -155,7 +155,7 @@ def test_what_does_not_go_together_is_said_before_anything_is_loaded(
 def test_a_broken_koan_line_names_file_and_line(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text("{broken\n")
     done = sleepy(tmp_path, "tasks=file", "tasks.path=mine.jsonl", "stages=[prove]")
-    assert done.returncode == 1 and "mine.jsonl:1: not JSON" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "mine.jsonl:1: not a JSON object" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_koan_whose_fix_does_not_compile_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
