@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sleepy.artifacts import BaseModel, Completion, Prompt, Served
+from sleepy.artifacts import BaseModel, Check, Completion, Prompt, Served, Task
 from sleepy.engines.engine import picker
 from sleepy.engines.llama_cpp import LlamaCpp, LlamaSession
 from sleepy.engines.transformers import Transformers, TransformersSession
 from sleepy.errors import EngineError
+from sleepy.pairs.builtin import load_pairs
+from sleepy.repair.single_shot import SingleShot
 
 PROGRAM = "fn add(a: i32, b: i32) -> i32 {\n    a + b\n}"
 PROMPTS = [
@@ -112,11 +114,11 @@ def test_a_token_is_drawn_as_often_as_its_probability_says() -> None:
     logits = np.log(np.array([1, 2, 5], dtype=np.float32))
     n = 4000
     for temperature, weights in ((1.0, [1, 2, 5]), (0.5, [1, 4, 25])):
-        pick = picker(replace(PROMPTS[0], max_tokens=n, temperature=temperature, seed=3))
+        pick = picker(replace(PROMPTS[0], temperature=temperature, seed=3), n)
         counts = np.bincount([pick(logits, i) for i in range(n)])
         expected = n * np.array(weights) / sum(weights)
         assert ((counts - expected) ** 2 / expected).sum() < 14  # chi squared, 2 degrees of freedom: p = 0.001
-    assert picker(PROMPTS[0])(logits, 0) == 2
+    assert picker(PROMPTS[0], 1)(logits, 0) == 2
 
 
 def test_identity_changes_with_what_changes_answers() -> None:
@@ -129,8 +131,79 @@ def test_identity_changes_with_what_changes_answers() -> None:
 
 def test_a_prompt_that_does_not_fit_is_an_engine_error(f16: Served) -> None:
     long = Prompt(({"role": "user", "content": "word " * 400},), "", ())
-    with LlamaCpp(context=256).open(f16) as session, pytest.raises(EngineError, match=r"context 256.*engine\.context"):
+    with (
+        LlamaCpp(context=256).open(f16) as session,
+        pytest.raises(EngineError, match=r"has 4\d\d tokens.*engine\.context=256.*max_prompt"),
+    ):
         session.generate([long])
+
+
+TABLE = f"pub const P: [u32; 80] = [{', '.join(str(100003 + 97 * i) for i in range(80))}];\n"
+
+
+def test_a_table_of_numbers_can_be_answered_whole(
+    llama: LlamaSession, koan: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fix = TABLE.replace("u32; 80", "u32; 81").replace("];\n", ", 110000];\n")
+    asked = SingleShot().first(replace(koan, broken=TABLE), Check("compile", "array of 81"))
+    said = [*llama._copy(SingleShot().answer(fix)), *[0] * 32]  # and what a draft may go on with
+    assert len(said) - 32 > 64 + len(TABLE) // 2  # letters do not say how long it is
+    monkeypatch.setattr("sleepy.engines.llama_cpp.picker", lambda prompt, longest: lambda logits, n: said[n])
+    (found,) = llama.generate([asked])
+    assert found.text == fix.rstrip("\n") and not found.cut
+    said = llama._copy(TABLE * 9)
+    (endless,) = llama.generate([asked])
+    assert endless.cut and endless.completion_tokens == 64 + 3 * len(llama._copy(asked.copy_from)) // 2
+
+
+@pytest.mark.parametrize("engine", ["llama", "huggingface"])
+def test_an_answer_that_is_cut_says_so(engine: str, request: pytest.FixtureRequest) -> None:
+    session = request.getfixturevalue(engine)
+    whole, cut, ended = session.generate(
+        [PROMPTS[0], replace(PROMPTS[0], max_tokens=3), replace(PROMPTS[0], stop=(), max_tokens=200)]
+    )
+    assert (whole.cut, cut.cut, cut.completion_tokens) == (False, True, 3)
+    assert ended.cut == (ended.completion_tokens == 200)
+
+
+def test_want_of_room_is_said_with_the_tokens_counted(f16: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    tight = replace(PROMPTS[0], copy_from="fn f() {}\n" * 60, max_tokens=0)
+    with LlamaCpp(context=256, threads=1).open(f16) as session:
+        (found,) = session.generate([tight])
+        needed = len(session._copy(tight.copy_from))
+    said = capsys.readouterr().err
+    assert f"longest prompt has {found.prompt_tokens} tokens, and the program to repeat {needed}" in said
+    assert "engine.context=256" in said and "repair.max_prompt" in said and "1 of 1 answers may be cut" in said
+
+
+def test_the_estimate_of_a_prompt_holds(f16: Served, llama: LlamaSession, koan: Task) -> None:
+    odd = [TABLE, "// größe π 日本語 😀\n" * 20, "let x = 0x7fff_ffff;\n" * 20]
+    tasks = [*load_pairs().tasks[::40], *(replace(koan, broken=text) for text in odd)]
+    asked = [SingleShot(shots=2).first(t, Check("compile", t.message)) for t in tasks]
+    counted = [len(llama._encode(p)) for p in asked]
+    estimated = [SingleShot().size(p.messages) for p in asked]
+    assert all(n <= e < 2.5 * n for n, e in zip(counted, estimated, strict=True))
+
+
+def test_a_resumed_batch_is_answered_as_an_unbroken_one(
+    llama: LlamaSession, huggingface: TransformersSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = [replace(PROMPTS[0], temperature=0.9, seed=seed) for seed in range(2)]
+    prompts, read = [*PROMPTS, *again], []
+    decode = llama._decode
+    monkeypatch.setattr(
+        llama, "_decode", lambda tokens, at, *how: read.append((list(tokens), at)) or decode(tokens, at, *how)
+    )
+    for session in (llama, huggingface):
+        whole = session.generate(prompts)
+        unbroken = list(read)
+        read.clear()
+        told: list[int] = []
+        known = dict(enumerate(whole[:4]))
+        rest = session.generate(prompts, lambda i, c, told=told: told.append(i), known)
+        assert told == [4] and rest[:4] == whole[:4] and rest[4].text == whole[4].text
+        assert all(piece in unbroken for piece in read)  # nothing is parted elsewhere
+        read.clear()
 
 
 def test_a_missing_or_truncated_model_is_an_engine_error(f16: Served, tmp_path: Path) -> None:
