@@ -25,8 +25,8 @@ class Answers:
         for line in text.split("\n"):
             try:
                 found = json.loads(line)
-                self._known[found.pop("key")] = Completion(**found)
-            except (ValueError, TypeError, KeyError, AttributeError):
+                self._known[str(found["key"])] = Completion(**found["answer"])
+            except (ValueError, TypeError, KeyError):
                 continue
 
     def __len__(self) -> int:
@@ -38,7 +38,7 @@ class Answers:
 
     def add(self, task: str, number: int, prompt: Prompt, answer: Completion) -> None:
         """Keep an answer. Raises DiskError."""
-        line = json.dumps({"key": _key(task, number, prompt), **asdict(answer)})
+        line = json.dumps({"key": _key(task, number, prompt), "answer": asdict(answer)})
         with explained(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as out:
