@@ -86,7 +86,10 @@ def plain(session: LlamaSession, prompts: Sequence[Prompt]) -> tuple[list[str], 
     start = time.perf_counter()
     for prompt in prompts:
         said = llama.create_completion(
-            session._encode(prompt), max_tokens=prompt.max_tokens, temperature=0.0, stop=list(prompt.stop)
+            session._encode(prompt),
+            max_tokens=64 + 3 * len(session._copy(prompt.copy_from)) // 2,
+            temperature=0.0,
+            stop=list(prompt.stop),
         )
         texts.append(up_to_stop(said["choices"][0]["text"], prompt.stop)[0])
     return texts, time.perf_counter() - start

@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 
 from sleepy.artifacts import Completion, Prompt, Served
 from sleepy.engines._server import Server, Template
-from sleepy.engines.engine import Done, Engine, ignore, up_to_stop
+from sleepy.engines.engine import NONE_KNOWN, Done, Engine, Known, ignore, rooms, up_to_stop
 from sleepy.errors import EngineError
 from sleepy.options import ranged
+from sleepy.rust.length import at_most_tokens
 
 _URL = re.compile(r"https?://(\[[\da-fA-F:.]+\]|[^/@?:\[\s]+)(:\d+)?(/[^@?\s]*)?")
 
@@ -118,7 +119,7 @@ class OpenAISession:
         self._options, self._server, self._model, self._template = options, server, model, template
         self._context = context
 
-    def generate(self, prompts: Sequence[Prompt], done: Done = ignore) -> list[Completion]:
+    def generate(self, prompts: Sequence[Prompt], done: Done = ignore, known: Known = NONE_KNOWN) -> list[Completion]:
         """See Session.generate. Prompts that name an adapter are answered by the server's model of that name."""
         adapters = {p.adapter for p in prompts if p.adapter}
         if missing := ", ".join(sorted(adapters - _listed(self._server).keys())) if adapters else "":
@@ -126,19 +127,27 @@ class OpenAISession:
                 f"{self._server.url} does not list the adapter {missing}: load it there under that name (vLLM: "
                 "--lora-modules), or use engine=llama_cpp"
             )
-        requests = [(i, prompt, self._fields(prompt)) for i, prompt in enumerate(prompts)]
-        answers: dict[int, Completion] = {}
+        texts = [self._template.text(prompt) if self._template else "" for prompt in prompts]
+        # without a template the tokenizer is the server's own
+        count = self._template.tokens if self._template else at_most_tokens
+        longest = rooms(prompts, list(map(count, texts)), count, self._context)
+        asked = [
+            (i, prompt, self._fields(prompt, texts[i], longest[i]))
+            for i, prompt in enumerate(prompts)
+            if i not in known
+        ]
+        answers = dict(known)
         # Its threads are daemons: neither Ctrl-C nor a failed request waits for answers that are no longer needed.
         with ThreadPool(self._options.parallel) as pool:
-            for index, answer in pool.imap_unordered(self._complete, requests):
+            for index, answer in pool.imap_unordered(self._complete, asked):
                 if self._template:
-                    self._template.check(requests[index][2]["prompt"], answer.prompt_tokens, self._server.url)
+                    self._template.check(texts[index], answer.prompt_tokens, self._server.url)
                 answers[index] = answer
                 done(index, answer)
         return [answers[i] for i in range(len(prompts))]
 
-    def _fields(self, prompt: Prompt) -> dict[str, Any]:
-        """The body of the request for a prompt. Raises EngineError when the context has no room for an answer."""
+    def _fields(self, prompt: Prompt, text: str, longest: int) -> dict[str, Any]:
+        """The body of the request for a prompt, which is `text` in the model's template if that is used here."""
         fields: dict[str, Any] = {
             "model": prompt.adapter or self._model,
             "temperature": prompt.temperature,
@@ -146,17 +155,9 @@ class OpenAISession:
             "seed": prompt.seed % 2**31,
         }
         if self._template:
-            text, longest = self._template.text(prompt), prompt.max_tokens
-            if self._context is not None:
-                tokens = self._template.tokens(text)
-                longest = min(longest, self._context - tokens)
-                if longest < 1:
-                    raise EngineError(
-                        f"A prompt has {tokens} tokens, the context {self._context}. Raise engine.context"
-                    )
             fields |= {"prompt": text, "max_tokens": longest, "stop": list(prompt.stop) or None}
         else:  # no stop, which may also stand before the program; and the beginning of the answer is generated as well
-            fields |= {"messages": list(prompt.messages), "max_tokens": prompt.max_tokens + len(prompt.prefill)}
+            fields |= {"messages": list(prompt.messages), "max_tokens": longest + at_most_tokens(prompt.prefill)}
         return {k: v for k, v in (fields | self._options.extra).items() if v is not None}
 
     def _complete(self, request: tuple[int, Prompt, dict[str, Any]]) -> tuple[int, Completion]:
@@ -168,7 +169,9 @@ class OpenAISession:
             choice, usage = reply["choices"][0], reply["usage"]
             text = choice["text"] if self._template else _after(choice["message"]["content"] or "", prompt.prefill)
             given, made = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
-            return index, Completion(up_to_stop(text, prompt.stop)[0], given, made, time.perf_counter() - start)
+            text, stopped = up_to_stop(text, prompt.stop)
+            cut = not stopped and choice.get("finish_reason") == "length"
+            return index, Completion(text, given, made, time.perf_counter() - start, cut)
         except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
             raise EngineError(
                 f"{self._server.url}{path}: expected a completion with its usage in tokens, got: "

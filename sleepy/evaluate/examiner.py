@@ -12,6 +12,7 @@ from sleepy.artifacts import Completion, HotAdapter, Prompt, Served, TaskSet, di
 from sleepy.engines.engine import Engine
 from sleepy.episodes.record import recorder
 from sleepy.episodes.store import open_episodes
+from sleepy.evaluate.answers import Answers
 from sleepy.evaluate.candidates import C, Candidate, Exported, Measured
 from sleepy.evaluate.harness import Examination
 from sleepy.evaluate.scores_file import read_scores, write_scores
@@ -20,7 +21,7 @@ from sleepy.progress import Stages, say
 from sleepy.repair.strategy import Strategy
 from sleepy.sandbox.checker import Judge
 
-_VERSION = 4  # raise it when scores of the same inputs may change
+_VERSION = 5  # raise it when scores of the same inputs may change
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,10 @@ class Examiner:
     def measure(self, candidate: C, tasks: TaskSet, stage: str = "evaluate", judge: Judge | None = None) -> Measured[C]:
         """Scores of a candidate, by `judge` where another than the examiner's own is given.
 
-        Everything that determines them names the file they are kept in, the first prompts themselves included. Scores
-        that may depend on the machine's load are not kept. EngineError and SandboxError go through.
+        Everything that determines them names the file they are kept in, the first prompts themselves included. Until
+        all are there, the answers are kept beside it: an interrupted evaluation goes on with them, and so does one of
+        which the machine's load may have spoiled a verdict, and which is therefore not kept itself. EngineError and
+        SandboxError go through.
         """
         asks = self._examination(candidate, judge or self.judge)
         prompts = digest_of([asdict(prompt) for prompt in asks.first_prompts(tasks)])
@@ -54,6 +57,9 @@ class Examiner:
         if path.is_file():
             with self.stages.stage(stage, len(tasks), "koan"):
                 return Measured(candidate, read_scores(path), cached=True)
+        answers = Answers(path.with_suffix(".answers.jsonl"))
+        if answers:
+            say(f"{stage}: going on with {len(answers)} answers of an evaluation that did not end")
         digests = {name: adapter.digest for name, adapter in candidate.adapters.items()}
         with (
             self.stages.stage(stage, len(tasks), "koan") as done,
@@ -61,11 +67,15 @@ class Examiner:
             self.served(candidate) as served,
         ):
             record = recorder(store, self.run, candidate.digest, digests)
-            scores = replace(asks, record=record).run(served, tasks, done)
+            scores = replace(asks, record=record, answers=answers).run(served, tasks, done)
         if loaded := [r.task for r in scores.results if any(attempt.by_load for attempt in r.attempts)]:
-            say(f"Scores not cached: {', '.join(loaded)} may have timed out because the machine was busy.")
+            say(
+                f"Scores not cached: {', '.join(loaded)} may have timed out because the machine was busy. "
+                "The same command judges the answers again"
+            )
         else:
             write_scores(path, scores)
+            answers.drop()
         return Measured(candidate, scores)
 
     def ask(self, candidate: Candidate, prompts: Sequence[Prompt]) -> list[Completion]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sleepy.evaluate.stats import p_text, wilson
 from sleepy.report.cycles import HEAD, LEARNING, lines
 from sleepy.report.stream import CURVE, HEATMAP, matrix, measures
-from sleepy.report.summary import RunSummary, delivery, duration, effort, gate_reason, headline, limits, rows
+from sleepy.report.summary import RunSummary, delivery, duration, effort, gate_reason, headline, limits, rows, warnings
 from sleepy.results import Course, Result
 from sleepy.tables import escaped, markdown_table, picture
 
@@ -14,7 +14,7 @@ def page(run: RunSummary, pictures: dict[str, str]) -> str:
     """The whole page. `pictures` maps a title to the name of a file beside the page."""
     parts = [f"# {escaped(run.name)}", f"**{headline(run)}**"]
     parts.append(f"Gate `{run.verdict.rule}`: {escaped(gate_reason(run))}")
-    parts += [f"> Warning: {escaped(warning)}" for warning in run.warnings]
+    parts += [f"> Warning: {escaped(warning)}" for warning in warnings(run)]
     parts += ["## Result", *_result(run)]
     later = {title: name for title, name in pictures.items() if title in (CURVE, HEATMAP, LEARNING)}
     parts += [picture(title, name) for title, name in pictures.items() if title not in later]
@@ -87,7 +87,7 @@ def _changed(run: RunSummary) -> list[str]:
 def _end(result: Result) -> str:
     """Where the chosen attempt ended, with rustc's codes: "passed", "test", "compile E0502"."""
     chosen = result.attempts[result.chosen]
-    return " ".join([chosen.stage, *dict.fromkeys(chosen.codes)])
+    return " ".join([chosen.stage, *dict.fromkeys(chosen.codes), *(["(cut for length)"] if chosen.cut else [])])
 
 
 def _made(run: RunSummary) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sleepy import figures
+from sleepy.evaluate.metrics import cut_answers
 from sleepy.files import write_text
 from sleepy.options import ranged
 from sleepy.report.page import page
@@ -37,7 +38,9 @@ class Report:
     def scores(self, folder: Path, scores: Scores, name: str) -> Path:
         """Write <name>.md, a table of one evaluation, into `folder`. Raises DiskError."""
         target = folder / f"{name}.md"
-        write_text(target, f"{scores.model}, {scores.tasks}, {scores.engine}\n\n{scores_table(scores)}\n")
+        cut = cut_answers(scores)
+        warning = f"\n> Warning: {cut}\n" if cut else ""
+        write_text(target, f"{scores.model}, {scores.tasks}, {scores.engine}\n\n{scores_table(scores)}\n{warning}")
         return target
 
     def show(self, run: RunSummary, files: ReportFiles) -> None:

@@ -18,6 +18,7 @@ from sleepy.report.summary import (
     limits,
     outcome_style,
     rows,
+    warnings,
 )
 from sleepy.tables import terminal_table
 
@@ -68,7 +69,7 @@ def show(run: RunSummary, files: ReportFiles, console: Console) -> None:
     line()
     stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in run.seconds.items())
     line(f"stages: {stages}; total {duration(sum(run.seconds.values()))}")
-    for warning in run.warnings:
+    for warning in warnings(run):
         line(f"warning: {warning}", "yellow")
     line()
     places = {"report": files.page, "adapter": run.adapter and run.adapter.folder, "gguf": run.gguf and run.gguf.path}
