@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parent / "jsonl"
 
 def load_pairs(folder: Path = FOLDER) -> TaskSet:
     """Every pair of the folder's JSONL files, by file name. Raises DataError for a line that cannot be used."""
-    return TaskSet("pairs", "1", tuple(t for path in sorted(folder.glob("*.jsonl")) for t in read_tasks(path)))
+    return TaskSet("pairs", "2", tuple(t for path in sorted(folder.glob("*.jsonl")) for t in read_tasks(path)))
 
 
 def sample(pairs: TaskSet, size: int, seed: int) -> TaskSet:
