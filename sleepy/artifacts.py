@@ -88,15 +88,33 @@ class TaskSet:
         return iter(self.tasks)
 
 
+class Edit(NamedTuple):
+    """A part of a program, as places of its UTF-8 bytes from `start` up to `end`, and what stands there instead."""
+
+    start: int
+    end: int
+    text: str
+
+    def touches(self, other: Edit) -> bool:
+        """Whether the two edits are not independent: they overlap, or begin at one place."""
+        return self.start == other.start or (self.start < other.end and other.start < self.end)
+
+
+Fix = tuple[Edit, ...]
+"""A suggestion of rustc's: edits that belong together, by place; none overlap."""
+
+
 @dataclass(frozen=True)
 class Diagnostic:
-    """One error of rustc's JSON output. `labels` are (line, text) with lines counted from 1."""
+    """One error of rustc's JSON output. `labels` are (line, text) with lines counted from 1. `fixes` are what rustc or
+    Clippy suggests to write instead, in their order, whatever its confidence."""
 
     code: str
     message: str
     labels: tuple[tuple[int, str], ...]
     helps: tuple[str, ...]
     rendered: str
+    fixes: tuple[Fix, ...] = ()
 
 
 @dataclass(frozen=True)

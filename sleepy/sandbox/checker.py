@@ -22,7 +22,7 @@ from sleepy.sandbox.process import Finished, run_limited
 from sleepy.sandbox.rustc import FLAGS, clippy, toolchain, with_tests
 from sleepy.sandbox.verdict import check_machine, of_build, of_run, reason
 
-_CHECK_VERSION = 3  # raise it when the meaning of a verdict changes
+_CHECK_VERSION = 4  # raise it when the meaning of a verdict changes
 WALL = 10.0  # seconds of wall clock for one of CPU time: so busy may a machine be before it fails a program
 # Said on stderr when all limits are set and the command itself takes over: what follows is the command's own.
 STARTED = ("/bin/sh", "-c", 'echo started >&2; exec "$@"', "sh")
