@@ -23,7 +23,8 @@ def digest_of_file(path: Path) -> str:
 
 
 class CheckJob(NamedTuple):
-    """What a sandbox judges: a program, its test blocks, the edition, and a lint of Clippy that counts as an error."""
+    """What a sandbox judges: a program, its test blocks, the edition, and a lint (rustc's or Clippy's) that counts as an
+    error."""
 
     program: str
     tests: tuple[str, ...]
@@ -56,8 +57,9 @@ class Task:
 
     @property
     def lint(self) -> str:
-        """The lint of Clippy that the broken program is about, if its code is one."""
-        return self.code if self.code.startswith("clippy::") else ""
+        """The lint that the broken program is about, rustc's or Clippy's; "" where its code is an error's. Lints are
+        written in lower case."""
+        return self.code if self.code.islower() else ""
 
     @property
     def broken_job(self) -> CheckJob:
