@@ -23,8 +23,8 @@ def digest_of_file(path: Path) -> str:
 
 
 class CheckJob(NamedTuple):
-    """What a sandbox judges: a program, its test blocks, the edition, and a lint (rustc's or Clippy's) that counts as an
-    error."""
+    """What a sandbox judges: a program, its test blocks, the edition, and a lint that counts as an error, rustc's or
+    Clippy's."""
 
     program: str
     tests: tuple[str, ...]
