@@ -23,7 +23,8 @@ def digest_of_file(path: Path) -> str:
 
 
 class CheckJob(NamedTuple):
-    """What a sandbox judges: a program, its test blocks, the edition, and a lint of Clippy that counts as an error."""
+    """What a sandbox judges: a program, its test blocks, the edition, and a lint that counts as an error, rustc's or
+    Clippy's."""
 
     program: str
     tests: tuple[str, ...]
@@ -56,8 +57,9 @@ class Task:
 
     @property
     def lint(self) -> str:
-        """The lint of Clippy that the broken program is about, if its code is one."""
-        return self.code if self.code.startswith("clippy::") else ""
+        """The lint that the broken program is about, rustc's or Clippy's; "" where its code is an error's. Lints are
+        written in lower case."""
+        return self.code if self.code.islower() else ""
 
     @property
     def broken_job(self) -> CheckJob:
@@ -88,15 +90,33 @@ class TaskSet:
         return iter(self.tasks)
 
 
+class Edit(NamedTuple):
+    """A part of a program, as places of its UTF-8 bytes from `start` up to `end`, and what stands there instead."""
+
+    start: int
+    end: int
+    text: str
+
+    def touches(self, other: Edit) -> bool:
+        """Whether the two edits are not independent: they overlap, or begin at one place."""
+        return self.start == other.start or (self.start < other.end and other.start < self.end)
+
+
+Fix = tuple[Edit, ...]
+"""A suggestion of rustc's: edits that belong together, by place; none overlap."""
+
+
 @dataclass(frozen=True)
 class Diagnostic:
-    """One error of rustc's JSON output. `labels` are (line, text) with lines counted from 1."""
+    """One error of rustc's JSON output. `labels` are (line, text) with lines counted from 1. `fixes` are what rustc or
+    Clippy suggests to write instead, in their order, whatever its confidence."""
 
     code: str
     message: str
     labels: tuple[tuple[int, str], ...]
     helps: tuple[str, ...]
     rendered: str
+    fixes: tuple[Fix, ...] = ()
 
 
 @dataclass(frozen=True)

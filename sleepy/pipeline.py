@@ -71,15 +71,16 @@ def job(c: Context) -> None:
     if not {"evaluate", "merge"} & set(stages):
         return
     result = do.unite(c, lab, steps)
-    after, verdict, delivery, delivered = None, None, None, None
+    rustfix, after, verdict, delivery, delivered = None, None, None, None, None
     if "evaluate" in stages:
         after = do.evaluate(c, lab, result)
+        rustfix = do.rustfix(c, lab)
     if after and "gate" in stages:
         verdict = do.gate(c, lab, before, after, steps)
     if "export" in stages:
         delivery, delivered = do.export(c, lab, result)
     elif "merge" in stages:
         do.merge_only(c, result)
-    if after and verdict and "report" in stages:
-        do.report(c, lab, Outcome(before, steps, after, verdict, delivery, delivered))
+    if after and rustfix and verdict and "report" in stages:
+        do.report(c, lab, Outcome(rustfix, before, steps, after, verdict, delivery, delivered))
         lab.forget_checkpoints()

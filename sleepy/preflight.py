@@ -52,6 +52,8 @@ def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: 
         raise ConfigError("stages: merge without export keeps nothing. Add export, or merge.keep=true")
     if "baseline" in stages and not s.routing.routes:
         s.repair.alone().serving([])  # an ensemble says early what it needs
+    if "train" in stages and not s.repair.asks:
+        raise ConfigError("repair=rustfix asks no model, so none can be trained for it. Use repair=single_shot")
     if "train" in stages:
         if s.algo.trains and s.stream.learns:
             s.algo.check_machine(s.train, s.device)

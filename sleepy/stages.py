@@ -12,6 +12,7 @@ from sleepy.deliver.merge import merge
 from sleepy.evaluate.candidates import Adapted, Base, Live, Measured, Routed
 from sleepy.evaluate.examiner import Examiner
 from sleepy.evaluate.stats import compare
+from sleepy.evaluate.strata import compare_unhelped
 from sleepy.exam.audit import audit, require_proof
 from sleepy.exam.audit_page import write_audit
 from sleepy.exam.builtin import every_koan
@@ -20,6 +21,7 @@ from sleepy.own_code.repair import find, repair_own
 from sleepy.pairs.builtin import load_pairs
 from sleepy.progress import Stages, say
 from sleepy.report.summary import RunSummary
+from sleepy.results import Scores
 from sleepy.routing.route import accuracy
 from sleepy.sandbox.checker import Checker
 from sleepy.settings import Settings
@@ -161,6 +163,13 @@ def evaluate(c: Context, lab: Lab, result: Live) -> Measured[Live]:
     return after
 
 
+def rustfix(c: Context, lab: Lab) -> Scores:
+    """What rustc's own suggestions pass of the exam, without a model."""
+    found = lab.examiner.rustfix(lab.exam)
+    log.scores(c.run, c.folder, found, "rustfix")
+    return found
+
+
 def gate(c: Context, lab: Lab, before: Measured[Base], after: Measured[Live], steps: Sequence[Step]) -> Verdict[Live]:
     """The gate's word on the result, on its own koans; what it accepts is put in use, if it also beats what is."""
     cycles = last_verdict(steps)  # cycles have asked the gate themselves
@@ -171,6 +180,8 @@ def gate(c: Context, lab: Lab, before: Measured[Base], after: Measured[Live], st
         gated = lab.measure(Base(lab.base), lab.panel, "gate: baseline")
         verdict = c.s.gate.judge(gated, lab.measure(after.candidate, lab.panel, "gate"))
     log.verdict(c.run, compare(before.scores, after.scores), verdict)
+    if unhelped := compare_unhelped(before.scores, after.scores):
+        log.unhelped(c.run, unhelped)
     log.koans(c.run, before.scores, after.scores)
     if verdict.promoted:
         promote(lab, verdict, _artifacts_of(c, verdict.candidate), beside=not cycles)
@@ -211,6 +222,7 @@ def merge_only(c: Context, result: Live) -> None:
 class Outcome:
     """What a whole run came to."""
 
+    rustfix: Scores
     before: Measured[Base]
     steps: tuple[Step, ...]
     after: Measured[Live]
@@ -230,6 +242,7 @@ def report(c: Context, lab: Lab, o: Outcome) -> None:
             model=lab.base.name,
             algorithm=_made(c, o.after.candidate),
             tasks=lab.exam,
+            rustfix=o.rustfix,
             before=o.before.scores,
             after=o.after.scores,
             delivered=o.delivered.scores if o.delivered else None,

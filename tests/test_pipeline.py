@@ -65,6 +65,7 @@ def test_what_is_measured_is_judged_promoted_and_delivered(run: Job, tmp_path: P
     assert record["seed"] == 0 and len(tags["adapter.digest"]) == 64
     assert scores(found, "baseline").tasks_digest == scores(found, "eval").tasks_digest
     assert metrics["eval/tasks"] == metrics["delivered/tasks"] == 3 == metrics["gate/koans"]
+    assert {"rustfix/pass_rate", "eval/stratum/neither/pass_rate", "compare/neither/p_value"} <= metrics.keys()
     assert tags["gate"] == "promoted", tags["gate.reason"]  # other answers, none of them right, before and after
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     version = client.get_model_version_by_alias("sleepy-tiny", "promoted")
@@ -188,6 +189,17 @@ def test_adapters_of_patterns_are_combined_and_routed(run: Job, each: Any, tmp_p
     assert found.data.metrics["routing/mixed"] == found.data.metrics["eval/tasks"]
     shared = run(*given, "algo=share", "merge=average")
     assert 0 < shared.data.metrics["share/error"] < 1 and shared.data.metrics["adapters"] == 2
+
+
+def test_without_a_model_nothing_is_loaded(run: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.rs").write_text("pub fn f(v: Vec<u8>) -> usize {\n    let w = v;\n    v.len() + w.len()\n}\n")
+    monkeypatch.setattr("sleepy.engines.llama_cpp.LlamaCpp.open", lambda *_: pytest.fail("a model was loaded"))
+    found = run("repair=rustfix", "stages=[fetch,prove,baseline]")
+    assert found.data.metrics["baseline/tasks"] == 3 and found.data.metrics["baseline/prompt_tokens"] == 0
+    run("repair=rustfix", "stages=[repair]", "file=mine.rs", "write=true")
+    assert "let w = v.clone();" in (tmp_path / "mine.rs").read_text()
+    with pytest.raises(ConfigError, match="asks no model"):
+        run("repair=rustfix")
 
 
 def test_a_users_file_is_repaired_with_the_adapter_in_use(run: Job, tmp_path: Path, capsys: Any) -> None:

@@ -15,10 +15,13 @@ from sleepy.episodes.store import open_episodes
 from sleepy.evaluate.answers import Answers
 from sleepy.evaluate.candidates import C, Candidate, Exported, Measured
 from sleepy.evaluate.harness import Examination
+from sleepy.evaluate.nobody import COMPILER, NoEngine
 from sleepy.evaluate.scores_file import read_scores, write_scores
 from sleepy.gguf.adapter import adapter_gguf
 from sleepy.progress import Stages, say
+from sleepy.repair.rustfix import Rustfix
 from sleepy.repair.strategy import Strategy
+from sleepy.results import Scores
 from sleepy.sandbox.checker import Judge
 
 _VERSION = 5  # raise it when scores of the same inputs may change
@@ -52,7 +55,7 @@ class Examiner:
         """
         asks = self._examination(candidate, judge or self.judge)
         prompts = digest_of([asdict(prompt) for prompt in asks.first_prompts(tasks)])
-        asked = [self.engine.identity(), asks.repair.identity(), prompts, asks.judge.identity]
+        asked = [asks.engine.identity(), asks.repair.identity(), prompts, asks.judge.identity]
         path = self.known / f"{digest_of([_VERSION, candidate.digest, tasks.digest, *asked])}.json"
         if path.is_file():
             with self.stages.stage(stage, len(tasks), "koan"):
@@ -77,6 +80,10 @@ class Examiner:
             write_scores(path, scores)
             answers.drop()
         return Measured(candidate, scores)
+
+    def rustfix(self, tasks: TaskSet) -> Scores:
+        """What rustc's own suggestions pass, without a model: measured once for a task set and a compiler."""
+        return replace(self, repair=Rustfix()).measure(COMPILER, tasks, "rustfix").scores
 
     def ask(self, candidate: Candidate, prompts: Sequence[Prompt]) -> list[Completion]:
         """A candidate's answers to prompts that are no exam. It has at most one adapter, which answers them all."""
@@ -110,4 +117,4 @@ class Examiner:
         """How a candidate is asked; one without adapters by the strategy's own row beside it."""
         names = list(candidate.adapters)
         repair = self.repair.serving(names) if names else self.repair.alone()
-        return Examination(self.engine, repair, judge, candidate.route())
+        return Examination(self.engine if repair.asks else NoEngine(), repair, judge, candidate.route())

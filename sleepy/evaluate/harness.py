@@ -20,10 +20,12 @@ from sleepy.sandbox.checker import Judge
 
 @dataclass
 class _Case:
-    """A task under repair: what was asked so far, and what came of it by number. `before` is what the sandbox found of
-    the program before the questions that are open."""
+    """A task under repair: what was asked so far, and what came of it by number. `shown` is the task with the program
+    that the first question is about, `broken` what the sandbox found of that, and `before` of the program before the
+    questions that are open."""
 
     task: Task
+    shown: Task
     broken: Check
     adapter: str
     before: Check
@@ -33,7 +35,7 @@ class _Case:
 
     def ask(self, repair: Strategy) -> bool:
         """Add the strategy's next prompts; whether there are any."""
-        asked = repair.prompts(self.task, self.broken, self._tries())
+        asked = repair.prompts(self.shown, self.broken, self._tries())
         self.prompts += [replace(p, adapter=p.adapter or self.adapter) for p in asked]
         return bool(asked)
 
@@ -64,11 +66,16 @@ class _Case:
         if len(self.tries) == len(self.prompts):
             self.before = check
 
+    def settled(self, check: Check) -> None:
+        """What the task was shown with is the answer: no model was asked, so no attempt of one is recorded."""
+        program, kind = self.shown.broken, signature_of(check)
+        self.attempts[0] = Attempt("", program, check.stage, check.codes, 0, 0, 0.0, kind, check.by_load)
+
     def result(self, repair: Strategy) -> Result:
         """The task's outcome."""
         t, tries = self.task, self._tries()
-        attempts = tuple(self.attempts[n] for n in range(len(tries)))
-        choices = [repair.choose(tries[: k + 1]) for k in range(len(tries))]
+        attempts = tuple(self.attempts[n] for n in range(len(self.attempts)))
+        choices = [repair.choose(tries[: k + 1]) for k in range(len(tries))] or [0]
         within = tuple(attempts[i].stage == "passed" for i in choices)
         return Result(t.id, t.family, t.pattern, t.level, within[-1], attempts, choices[-1], within)
 
@@ -98,6 +105,7 @@ class Examination:
         is broken is never scored."""
         start, earlier = time.perf_counter(), 0.0
         cases = self._cases(tasks)
+        self._settle([case for case in cases if not case.prompts], done)
         with self.engine.open(served) as session:
             while asked := [(c, n) for c in cases for n in range(len(c.prompts)) if n not in c.tries]:
                 prompts = [c.prompts[n] for c, n in asked]
@@ -132,7 +140,18 @@ class Examination:
 
     def _cases(self, tasks: TaskSet) -> list[_Case]:
         broken = self.judge.check_all([t.broken_job for t in tasks])
-        cases = [_Case(t, b, self.route(t, b), b) for t, b in zip(tasks, broken, strict=True)]
-        for case in cases:
-            case.ask(self.repair)
+        begun = self.repair.begin(self.judge, [t.broken_job for t in tasks], broken)
+        cases = []
+        for task, (program, check) in zip(tasks, begun, strict=True):
+            shown = replace(task, broken=program)
+            cases.append(_Case(task, shown, check, self.route(shown, check), check))
+            if self.repair.asks and not (check.compiles and shown != task):
+                cases[-1].ask(self.repair)
         return cases
+
+    def _settle(self, cases: list[_Case], done: Callable[[], object]) -> None:
+        """Judge the cases about which no model is asked."""
+        checks = self.judge.check_all([case.task.repaired_job(case.shown.broken) for case in cases])
+        for case, check in zip(cases, checks, strict=True):
+            case.settled(check)
+            done()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from sleepy.evaluate.strata import by_stratum
+from sleepy.exam.strata import UNKNOWN
 from sleepy.results import Result, Scores
 
 
@@ -12,7 +14,7 @@ def summary(scores: Scores) -> dict[str, float]:
     """Named figures of an evaluation; what cannot be said of it is left out.
 
     pass_rate, compile_rate: fractions of the tasks whose chosen program passes, or compiles; pass rates also by family
-        and by level.
+        and by level, and by stratum where it is known.
     pass_within/<k>: the fraction that would pass if the strategy had to choose after k attempts at each task.
     median_steps: attempts up to the chosen one, over the tasks that passed.
     repeat_error_rate: attempts after a task's first with the same kind of error as the attempt before, as a fraction of
@@ -37,6 +39,9 @@ def summary(scores: Scores) -> dict[str, float]:
     for level in sorted({r.level for r in results}):
         outcomes = [r.passed for r in results if r.level == level]
         out[f"level/{level}/pass_rate"] = sum(outcomes) / len(outcomes)
+    for stratum, part in by_stratum(scores).items():
+        if stratum != UNKNOWN:
+            out[f"stratum/{stratum}/pass_rate"] = part.pass_rate
     steps = [r.steps for r in results if r.passed]
     if steps:
         out["median_steps"] = statistics.median(steps)

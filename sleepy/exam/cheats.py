@@ -11,11 +11,14 @@ from sleepy.rust.tokens import Function, functions, tokens
 def cheats(task: Task, broken: Check) -> dict[str, str]:
     """Name -> program. Derived from rustc's word on the broken program and from the fix:
 
+    - the broken program as it is, with the lint that it is about silenced;
     - the lines that rustc points at deleted, singly and together;
     - each function's body emptied, and replaced by `todo!()` and by a default value;
     - each function's body replaced by a value that the tests expect from it.
     """
     found: dict[str, str] = {}
+    if task.lint:
+        found[f"allow {task.lint}"] = f"#![allow({task.lint})]\n{task.broken}"
     lines = task.broken.splitlines()
     marked = sorted({n for d in broken.diagnostics for n, _ in d.labels if 0 < n <= len(lines)})
     for n in marked:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import ClassVar, Self
 
-from sleepy.artifacts import Check, Prompt, Task
+from sleepy.artifacts import Check, CheckJob, Prompt, Task
 from sleepy.errors import ConfigError
 from sleepy.options import choice, ranged
 from sleepy.repair._hints import advice, as_data, hints
@@ -16,6 +16,8 @@ from sleepy.repair.strategy import Strategy, Try
 from sleepy.rust.drawn import drawn_errors
 from sleepy.rust.length import at_most_tokens
 from sleepy.rust.messages import full_message, short_message
+from sleepy.sandbox.checker import Judge
+from sleepy.sandbox.rustfix import rustfixed
 
 _FENCE = "```"
 _A_MESSAGE = 8  # tokens of the chat template around a message, at most
@@ -32,17 +34,21 @@ class Asking:
     hints: add advice on the errors, by code and message.
     hints_file: a YAML or JSON file with your own advice, which is tried before sleepy's: a list of entries with code,
         advice and perhaps message, a regular expression. "" is none.
+    rustfix_first: apply rustc's own suggestions before the model is asked: it sees what is left.
     shots: how many training pairs, those with the most similar error, come before the question as worked examples (0 to
         16).
     max_prompt: tokens that a prompt may have, by an upper estimate (256 to 131072). What is too long loses
         examples first, then older answers, then the end of rustc's message.
     """
 
+    asks: ClassVar[bool] = True
+
     system: str = "You repair Rust programs. Answer with the whole repaired program in one code block and nothing else."
     ask: str = "Repair the program. Change as little as possible and keep what it does."
     diagnostics: str = choice("short", "full")
     hints: bool = False
     hints_file: str = ""
+    rustfix_first: bool = False
     shots: int = ranged(0, at_least=0, at_most=16)
     max_prompt: int = ranged(3000, at_least=256, at_most=131072)
 
@@ -63,6 +69,12 @@ class Asking:
     def alone(self) -> Strategy:
         """See Strategy.alone: the same."""
         return self
+
+    def begin(self, judge: Judge, jobs: Sequence[CheckJob], checks: Sequence[Check]) -> list[tuple[str, Check]]:
+        """See Strategy.begin."""
+        if self.rustfix_first:
+            return rustfixed(judge, jobs, checks)
+        return [(job.program, check) for job, check in zip(jobs, checks, strict=True)]
 
     def first(self, task: Task, broken: Check) -> Prompt:
         """See Strategy.first."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-from sleepy.artifacts import Check, Prompt, Task
+from sleepy.artifacts import Check, CheckJob, Prompt, Task
+from sleepy.sandbox.checker import Judge
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,12 @@ class Try:
 
 
 class Strategy(Protocol):
-    """An option of the group `repair`."""
+    """An option of the group `repair`.
+
+    asks: whether it asks a model; else what it begins with is its answer.
+    """
+
+    asks: ClassVar[bool] = True
 
     def serving(self, adapters: Sequence[str]) -> Strategy:
         """The strategy for a model that is served with adapters of these names. Raises ConfigError when it cannot do
@@ -31,6 +37,12 @@ class Strategy(Protocol):
 
     def alone(self) -> Strategy:
         """What asks the base model, which has no adapters: its row beside this strategy's."""
+        ...
+
+    def begin(self, judge: Judge, jobs: Sequence[CheckJob], checks: Sequence[Check]) -> list[tuple[str, Check]]:
+        """The programs that the first questions are about, and what the compiler says of them. `jobs` are the broken
+        ones, without tests, `checks` what it says of those. One that was changed and compiles is the answer: no model
+        is asked about it."""
         ...
 
     def first(self, task: Task, broken: Check) -> Prompt:

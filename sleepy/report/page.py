@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from sleepy.evaluate.stats import p_text, wilson
+from sleepy.exam.strata import stratum_of
+from sleepy.report import strata
 from sleepy.report.cycles import HEAD, LEARNING, lines
 from sleepy.report.stream import CURVE, HEATMAP, matrix, measures
 from sleepy.report.summary import RunSummary, delivery, duration, effort, gate_reason, headline, limits, rows, warnings
@@ -46,6 +48,8 @@ def _result(run: RunSummary) -> list[str]:
         f"{limits(run)}",
         "The rates' intervals are Wilson's, that of the difference is Tango's for paired outcomes. All are about the "
         "choice of koans; another training seed may give another result.",
+        markdown_table(strata.head(run), strata.rows(run)),
+        f"{strata.LEGEND} {strata.unhelped(run)}".rstrip(),
         markdown_table(["effort", *run.evaluations], effort(run)),
     ]
     if delivered := delivery(run):
@@ -70,7 +74,7 @@ def _rate(passed: int, total: int) -> tuple[str, str]:
 
 def _changed(run: RunSummary) -> list[str]:
     before, after = ({r.task: r for r in scores.results} for scores in (run.before, run.after))
-    head = ["koan", "family", "pattern", "level", "baseline ended at", "trained ended at"]
+    head = ["koan", "family", "pattern", "level", "stratum", "baseline ended at", "trained ended at"]
     parts = []
     for title, ids in (
         ("Fixes (failed before, pass now)", run.comparison.fixes),
@@ -79,7 +83,10 @@ def _changed(run: RunSummary) -> list[str]:
         parts.append(f"{title}: {len(ids) or 'none'}.")
         if ids:
             changed = [(before[i], after[i]) for i in ids]
-            cells = [[f"`{b.task}`", b.family, b.pattern, str(b.level), _end(b), _end(a)] for b, a in changed]
+            cells = [
+                [f"`{b.task}`", b.family, b.pattern, str(b.level), stratum_of(b.task), _end(b), _end(a)]
+                for b, a in changed
+            ]
             parts.append(markdown_table(head, cells))
     return parts
 

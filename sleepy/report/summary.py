@@ -21,6 +21,7 @@ class RunSummary:
     """A finished run.
 
     name: the run's name in MLflow. overrides: what the user set on the command line.
+    rustfix: what rustc's own suggestions pass, without a model.
     comparison: of `before` (the untouched model) and `after` (what the run made of it).
     seconds: each stage's wall time, in the order in which the stages ran.
     ui_line: the command that opens the MLflow UI.
@@ -38,6 +39,7 @@ class RunSummary:
     model: str
     algorithm: str
     tasks: TaskSet
+    rustfix: Scores
     before: Scores
     after: Scores
     comparison: Comparison

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sleepy.evaluate.stats import p_text, wilson
+from sleepy.report import strata
 from sleepy.report.cycles import HEAD, lines
 from sleepy.report.stream import Measure, measures
 from sleepy.report.summary import (
@@ -49,6 +50,11 @@ def show(run: RunSummary, files: ReportFiles, console: Console) -> None:
     ]
     console.print(terminal_table(["", *names, "+", "-"], rates))
     line("with Wilson 95 % intervals; + fixes and - regressions of the trained model", "dim")
+    line()
+    console.print(terminal_table(strata.head(run), strata.rows(run)))
+    line("rustfix: rustc's own suggestions, applied without a model", "dim")
+    if said := strata.unhelped(run):
+        line(said)
     line()
     console.print(terminal_table(["", *names], effort(run)))
     line()

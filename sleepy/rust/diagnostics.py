@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from sleepy.artifacts import Diagnostic
+from sleepy.artifacts import Diagnostic, Edit
 
 STDIN, SHOWN_AS = "<anon>", "main.rs"  # what rustc calls a program that came on stdin, and what we call it
 
@@ -49,19 +49,39 @@ def diagnostic(record: dict[str, Any], source: str = STDIN) -> Diagnostic:
     helps = tuple(_help(child, source) for child in record["children"] if child["level"] == "help")
     rendered = (record["rendered"] or "").replace(STDIN, SHOWN_AS)
     code = (record["code"] or {}).get("code", "")
-    return Diagnostic(code, record["message"], tuple(dict.fromkeys(labels)), helps, rendered)
+    fixes = tuple(
+        tuple(sorted(_edit(span) for span in spans))
+        for child in record["children"]
+        for spans in _suggestions(child)
+        if all(span["file_name"] == source for span in spans)
+    )
+    return Diagnostic(code, record["message"], tuple(dict.fromkeys(labels)), helps, rendered, fixes)
+
+
+def _edit(span: dict[str, Any]) -> Edit:
+    return Edit(span["byte_start"], span["byte_end"], span["suggested_replacement"])
+
+
+def _suggestions(child: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    """The places that each suggestion of a help changes. rustc lists those of alternatives one after the other without
+    parting them: where one touches what is changed already, the next alternative begins."""
+    found: list[list[dict[str, Any]]] = []
+    for span in child["spans"]:
+        if span["suggested_replacement"] is not None:
+            if not found or any(_edit(span).touches(_edit(other)) for other in found[-1]):
+                found.append([])
+            found[-1].append(span)
+    return found
 
 
 def _help(child: dict[str, Any], source: str) -> str:
-    """A help's message, with each line as rustc suggests to write it."""
+    """A help's message, with each line as rustc suggests to write it; of alternatives the first."""
     lines: dict[int, str] = {}
-    for span in sorted(
-        child["spans"], key=lambda s: (s["line_start"], -s["column_start"])
-    ):  # from the right: places stay
-        new = span["suggested_replacement"]
-        if new is None or span["file_name"] != source or span["line_start"] != span["line_end"] or not span["text"]:
+    spans = next(iter(_suggestions(child)), [])
+    for span in sorted(spans, key=lambda s: (s["line_start"], -s["column_start"])):  # from the right: places stay
+        new, number = span["suggested_replacement"], span["line_start"]
+        if span["file_name"] != source or number != span["line_end"] or not span["text"]:
             continue
-        number = span["line_start"]
         line = lines.get(number, span["text"][0]["text"])
         lines[number] = line[: span["column_start"] - 1] + new + line[span["column_end"] - 1 :]
     return child["message"] + "".join(f"\n    line {n}: `{line.strip()}`" for n, line in sorted(lines.items()))

@@ -8,7 +8,7 @@ import threading
 from dataclasses import asdict
 from pathlib import Path
 
-from sleepy.artifacts import Check, Diagnostic
+from sleepy.artifacts import Check, Diagnostic, Edit
 from sleepy.errors import SandboxError
 
 
@@ -37,7 +37,12 @@ class VerdictCache:
         record = json.loads(row[0])
         diagnostics = tuple(
             Diagnostic(
-                d["code"], d["message"], tuple((n, text) for n, text in d["labels"]), tuple(d["helps"]), d["rendered"]
+                d["code"],
+                d["message"],
+                tuple((n, text) for n, text in d["labels"]),
+                tuple(d["helps"]),
+                d["rendered"],
+                tuple(tuple(Edit(*edit) for edit in fix) for fix in d["fixes"]),
             )
             for d in record["diagnostics"]
         )

@@ -19,10 +19,10 @@ from sleepy.machine import cores
 from sleepy.options import ranged
 from sleepy.sandbox.cache import VerdictCache
 from sleepy.sandbox.process import Finished, run_limited
-from sleepy.sandbox.rustc import FLAGS, clippy, toolchain, with_tests
+from sleepy.sandbox.rustc import FLAGS, forbidding, toolchain, with_tests
 from sleepy.sandbox.verdict import check_machine, of_build, of_run, reason
 
-_CHECK_VERSION = 3  # raise it when the meaning of a verdict changes
+_CHECK_VERSION = 5  # raise it when the meaning of a verdict changes
 WALL = 10.0  # seconds of wall clock for one of CPU time: so busy may a machine be before it fails a program
 # Said on stderr when all limits are set and the command itself takes over: what follows is the command's own.
 STARTED = ("/bin/sh", "-c", 'echo started >&2; exec "$@"', "sh")
@@ -125,7 +125,7 @@ class Checker:
     def check(self, program: str, tests: tuple[str, ...], edition: str, lint: str = "") -> Check:
         """Compile `program` as a library crate (a `main` is allowed and ignored), then build and run its tests.
 
-        Without tests a program that compiles has passed. A `lint` of Clippy counts as an error of the compiler.
+        Without tests a program that compiles has passed. A `lint` of rustc or Clippy counts as an error.
         Verdicts that hang on the machine's load are not cached.
         """
         job = CheckJob(program, tests, edition, lint)
@@ -180,7 +180,7 @@ class Checker:
 
     def _compile(self, job: CheckJob, folder: Path) -> Check | None:
         """The verdict on a program that does not compile, or None. No code is generated."""
-        compiler = clippy(job.lint) if job.lint else (toolchain().tool("rustc"),)
+        compiler = forbidding(job.lint) if job.lint else (toolchain().tool("rustc"),)
         argv = [*compiler, "--crate-type=lib", "--emit=metadata", "-o", "/out/koan.rmeta"]
         return of_build("compile", self._rustc(argv, job.edition, job.program, folder))
 

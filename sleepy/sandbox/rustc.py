@@ -64,13 +64,16 @@ def _ask(argv: list[str]) -> str:
     return done.stdout.strip()
 
 
-def clippy(lint: str) -> tuple[str, ...]:
-    """The compiler that reports `lint`, and the flags that make it an error and leave all other lints of Clippy out.
+def forbidding(lint: str) -> tuple[str, ...]:
+    """The compiler that reports `lint`, rustc's or Clippy's, and the flags that make it an error which a program cannot
+    allow. All other lints of Clippy are left out.
 
-    Raises SandboxError when this toolchain has no Clippy.
+    Raises SandboxError when the lint is Clippy's and this toolchain has none.
     """
     chain = toolchain()
-    return (chain.tool("clippy-driver"), "--sysroot", str(chain.sysroot), "-Aclippy::all", f"-D{lint}")
+    if lint.startswith("clippy::"):
+        return (chain.tool("clippy-driver"), "--sysroot", str(chain.sysroot), "-Aclippy::all", f"-F{lint}")
+    return (chain.tool("rustc"), f"-F{lint}")
 
 
 def with_tests(program: str, tests: tuple[str, ...]) -> tuple[str, str, list[str]]:

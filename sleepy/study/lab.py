@@ -91,10 +91,15 @@ class Lab:
             require_proof(pairs, self.checker, done)
 
     def examples(self, tasks: Sequence[Task]) -> list[Example]:
-        """Tasks as the model sees them in training."""
-        repair = self.examiner.repair
-        broken = self.checker.check_all([t.broken_job for t in tasks])
-        return [Example(repair.first(t, b), repair.answer(t.fix), t) for t, b in zip(tasks, broken, strict=True)]
+        """Tasks as the model sees them in training: as it would be asked about them, or as they are where rustc's own
+        suggestions would leave nothing to ask."""
+        repair, jobs = self.examiner.repair, [t.broken_job for t in tasks]
+        checks = self.checker.check_all(jobs)
+        found = []
+        for task, broken, begun in zip(tasks, checks, repair.begin(self.checker, jobs, checks), strict=True):
+            program, check = (task.broken, broken) if begun[1].compiles else begun
+            found.append(Example(repair.first(replace(task, broken=program), check), repair.answer(task.fix), task))
+        return found
 
     def mix(
         self, pairs: TaskSet, seed: int | str, learner: Candidate, earlier: Sequence[Task] = ()

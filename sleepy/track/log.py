@@ -13,6 +13,7 @@ from sleepy.evaluate.candidates import Candidate
 from sleepy.evaluate.continual import continual
 from sleepy.evaluate.metrics import summary
 from sleepy.evaluate.scores_file import write_scores
+from sleepy.exam.strata import stratum_of
 from sleepy.files import write_jsonl
 from sleepy.gate.gate import Verdict
 from sleepy.results import Comparison, Course, Scores
@@ -56,8 +57,8 @@ def mix(run: Run, folder: Path, mixed: Mix, step: str = "") -> None:
 
 
 def scores(run: Run, folder: Path, measured: Scores, prefix: str) -> None:
-    """Pass rates, in total and by family and level, steps, tokens and seconds, under `prefix`; and every attempt, as
-    the file scores/<prefix>.json."""
+    """Pass rates, in total and by family, level and stratum, steps, tokens and seconds, under `prefix`; and every
+    attempt, as the file scores/<prefix>.json."""
     run.metrics({f"{prefix}/{name}": value for name, value in summary(measured).items()})
     path = folder / SCORES / f"{prefix}.json"
     write_scores(path, measured)
@@ -137,6 +138,18 @@ def verdict(run: Run, comparison: Comparison, found: Verdict[Candidate]) -> None
     )
 
 
+def unhelped(run: Run, comparison: Comparison) -> None:
+    """The paired comparison on the koans whose repair rustc neither shows nor suggests."""
+    run.metrics(
+        {
+            "compare/neither/fixes": len(comparison.fixes),
+            "compare/neither/regressions": len(comparison.regressions),
+            "compare/neither/difference": comparison.difference,
+            "compare/neither/p_value": comparison.p_value,
+        }
+    )
+
+
 def koans(run: Run, before: Scores, after: Scores) -> None:
     """A row a koan, baseline beside result, as a table artifact."""
     rows = []
@@ -147,6 +160,7 @@ def koans(run: Run, before: Scores, after: Scores) -> None:
                 "koan": a.task,
                 "family": a.family,
                 "level": a.level,
+                "stratum": stratum_of(a.task),
                 "pattern": a.pattern,
                 "baseline": "pass" if b.passed else "fail",
                 "result": "pass" if a.passed else "fail",

@@ -67,6 +67,14 @@ def test_it_is_asked_once_for_everything_that_determines_the_answer(
     assert asks.measure(Adapted(base, adapter), tasks).cached  # what is known costs no conversion
 
 
+def test_rustc_s_suggestions_are_measured_once_whatever_the_model(checker: Checker, koan: Task, tmp_path: Path) -> None:
+    tasks = TaskSet("t", "1", (koan, replace(koan, id="b", tests=("assert!(false);",))))
+    scores = examiner(tmp_path, checker, []).rustfix(tasks)  # an engine that would be asked is one that dies
+    assert [r.passed for r in scores.results] == [True, False] and (scores.model, scores.engine) == ("rustc", "none")
+    assert examiner(tmp_path, checker, [], ask="Please.").rustfix(tasks) == scores
+    assert len(list((tmp_path / "known").iterdir())) == 1
+
+
 def set_of(koan: Task, count: int) -> TaskSet:
     return TaskSet("t", "1", tuple(replace(koan, id=f"koan-{i}") for i in range(count)))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sleepy.evaluate.metrics import summary
+from sleepy.exam.builtin import frozen
+from sleepy.exam.strata import stratum_of
 from sleepy.results import Attempt, Result, Scores
 
 
@@ -32,6 +34,16 @@ def test_rates_within_attempts_and_steps() -> None:
     assert within == [0.25, 0.25, 0.5] and "pass_within/4" not in found
     assert found["median_steps"] == 2
     assert summary(scores(Result("a", "x", "p", 1, False, (RED, GREEN), 0, (False, False))))["compile_rate"] == 0
+
+
+def test_rates_by_stratum_are_those_of_koans_whose_stratum_is_known() -> None:
+    first = {stratum_of(t.id): t.id for t in frozen("koans")}
+    results = [Result(task, "x", "p", 1, stratum == "shown", ()) for stratum, task in first.items()]
+    found = summary(scores(*results, Result("own", "x", "p", 1, True, ())))
+    rates = {key: rate for key, rate in found.items() if key.startswith("stratum/")}
+    names = ("shown", "suggested", "neither")
+    assert rates == {f"stratum/{name}/pass_rate": name == "shown" for name in names}
+    assert not [key for key in summary(THREE) if key.startswith("stratum/")]
 
 
 def test_a_repeated_error_is_one_with_the_signature_of_the_attempt_before() -> None:

@@ -15,7 +15,9 @@ from sleepy.exam.audit import Finding, audit, require_proof
 from sleepy.exam.audit_page import write_audit
 from sleepy.rust.similarity import fingerprint, jaccard, nearest
 from sleepy.rust.tokens import functions, tokens
+from sleepy.sandbox.bwrap import Bwrap
 from sleepy.sandbox.checker import Checker
+from sleepy.sandbox.rustc import forbidding
 
 
 def found(checker: Checker, *tasks: Task, pairs: tuple[Task, ...] = (), koans: tuple[Task, ...] = ()) -> str:
@@ -46,6 +48,26 @@ def test_a_wrong_code(checker: Checker, koan: Task) -> None:
 def test_a_weak_test(checker: Checker, koan: Task) -> None:
     said = found(checker, replace(koan, tests=("let _ = report(vec![]);", "assert!(total(&[]) < 1);")))
     assert "its tests pass on a cheat: default report" in said
+
+
+LINT = "pub fn none(names: &[&str]) -> bool {\n    names.len() == 0\n}\n"
+
+
+@pytest.fixture
+def linted(koan: Task) -> Task:
+    """A sound koan about a lint."""
+    fix, tests = LINT.replace("len() == 0", "is_empty()"), ("assert!(none(&[]));", 'assert!(!none(&["a"]));')
+    return replace(koan, id="lint", code="clippy::len_zero", broken=LINT, fix=fix, tests=tests)
+
+
+def test_a_lint_that_can_be_silenced(linted: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found(Bwrap().open(tmp_path / "one"), linted) == ""
+
+    def denying(lint: str) -> tuple[str, ...]:
+        return tuple(word.replace("-F", "-D") for word in forbidding(lint))
+
+    monkeypatch.setattr("sleepy.sandbox.checker.forbidding", denying)
+    assert found(Bwrap().open(tmp_path / "two"), linted) == "its tests pass on a cheat: allow clippy::len_zero"
 
 
 def test_a_single_test(checker: Checker, koan: Task) -> None:

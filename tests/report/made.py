@@ -55,6 +55,7 @@ def summary(families: dict[str, str] = FAMILIES, **changes: Any) -> RunSummary:
         model="qwen2.5-coder-0.5b",
         algorithm="replay",
         tasks=TaskSet("koans", "3", (TASK,)),
+        rustfix=before,
         before=before,
         after=after,
         comparison=comparison,

@@ -9,8 +9,12 @@ import pytest
 from matplotlib.image import imread
 
 from sleepy.artifacts import Mix
+from sleepy.evaluate.stats import compare
+from sleepy.exam.builtin import frozen
+from sleepy.exam.strata import STRATA, stratum_of
 from sleepy.options import problems_of
 from sleepy.report.report import Report
+from sleepy.report.scores import scores_table
 from sleepy.report.summary import delivery, duration, effort, headline, limits, outcome_style
 from sleepy.results import Result, Scores
 from tests.report.made import FAMILIES, TASK, paged, pair, printed, result, summary
@@ -51,10 +55,47 @@ def test_page_holds_the_numbers(tmp_path):
     ):
         assert words in text
     tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
-    assert len(tables) == 6
+    assert len(tables) == 7
     for table in tables:  # as many cells in each line as in its head
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
     assert "a\\|b" in text and "&lt;guard>" in text
+
+
+def test_strata_stand_beside_what_rustc_suggests(tmp_path):
+    """Three koans of each stratum: a fix in each, a regression where rustc does not help."""
+    ids = {stratum: [t.id for t in frozen("koans") if stratum_of(t.id) == stratum][:3] for stratum in STRATA[:3]}
+
+    def scores(**passing):
+        results = tuple(
+            replace(result("f", 0, word == "1", 1, 1), task=task)
+            for stratum, words in passing.items()
+            for task, word in zip(ids[stratum], words, strict=True)
+        )
+        return replace(pair({"f": "1"})[0], results=results)
+
+    before, after = (
+        scores(shown="100", suggested="000", neither="010"),
+        scores(shown="110", suggested="100", neither="101"),
+    )
+    rustfix = scores(shown="111", suggested="111", neither="000")
+    run = summary(before=before, after=after, rustfix=rustfix, comparison=compare(before, after))
+    for row in ("all 9 6 2 5 4 1", "shown 3 3 1 2 1 0", "suggested 3 3 0 1 1 0", "neither 3 0 1 2 2 1"):
+        cells = row.split()
+        assert f"| {' | '.join(cells)} |" in paged(run, tmp_path)
+        assert re.search(rf"^{' +'.join(cells)}$", printed(run, tmp_path), re.MULTILINE)
+    said = "Where rustc does not help (3 of the koans): +2 -1, p = 1.00."
+    assert said in paged(run, tmp_path) and f"\n{said}\n" in printed(run, tmp_path)
+    assert "| stratum neither | 1/3 (6 to 79) | 1/3 (6 to 79) |" in scores_table(before)
+    assert f"| `{ids['neither'][0]}` | f | a\\|b | 1 | neither |" in paged(run, tmp_path)
+
+
+def test_koans_of_one_s_own_have_no_strata(tmp_path):
+    text = paged(summary(), tmp_path)
+    assert (
+        "| all | 21 | 8 | 8 | 11 | 5 | 2 |" in text
+        and "Where rustc" not in text
+        and "unknown |" not in text.split("## What")[0]
+    )
 
 
 def test_page_lists_every_changed_koan_with_how_it_ended(tmp_path):

@@ -56,6 +56,19 @@ def test_checks_in_parallel_keep_their_order(tmp_path: Path) -> None:
     assert [c.passed for c in checks] == [True, True, False, False, False, False] and len(counted) == 6
 
 
+@pytest.mark.parametrize(("lint", "program", "edition"), [
+    ("clippy::len_zero", "pub fn f(v: &[u8]) -> bool { v.len() == 0 }", "2021"),
+    ("static_mut_refs", "static mut N: [u8; 2] = [1, 2];\npub fn f() -> usize { unsafe { N.iter().count() } }", "2021"),
+])  # fmt: skip
+def test_a_lint_is_an_error_that_no_program_silences(checker: Checker, lint: str, program: str, edition: str) -> None:
+    assert checker.check(program, (), edition).compiles
+    assert checker.check(program, (), edition, lint).codes[0] == lint
+    for silence in (f"#![allow({lint})]", f"#![expect({lint})]", f"#![cfg_attr(all(), allow({lint}))]"):
+        assert "E0453" in checker.check(f"{silence}\n{program}", (), edition, lint).codes
+    group = "#![allow(clippy::all, warnings)]" if "clippy" in lint else "#![allow(static_mut_refs)]"
+    assert not checker.check(f"{group}\n{program}", (), edition, lint).compiles
+
+
 def test_rlimit_says_what_it_does_not_cover(tmp_path: Path) -> None:
     with pytest.warns(UserWarning) as caught:
         Rlimit().open(tmp_path)
