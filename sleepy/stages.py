@@ -59,7 +59,10 @@ class Context:
 def fetch(c: Context) -> BaseModel:
     """The model: brought once, mapped afterwards."""
     with c.watch.stage("fetch", unit="model"):
-        return c.s.model.fetch(c.cache)
+        base = c.s.model.fetch(c.cache)
+    if "train" in c.stages and c.s.algo.trains and c.s.stream.learns:
+        c.s.lora.check(base)
+    return base
 
 
 def prove(c: Context) -> tuple[TaskSet, TaskSet, Checker]:

@@ -49,6 +49,14 @@ def test_what_the_config_states_is_what_the_dataclasses_default_to() -> None:
         assert getattr(found, section) == type(getattr(found, section))(), section
 
 
+def test_no_home_is_needed_to_find_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setenv("SLEEPY_CACHE", "/some/cache")
+    assert chosen().cache == "/some/cache"
+    monkeypatch.delenv("SLEEPY_CACHE")
+    assert chosen().cache == "~/.cache/sleepy"  # expanded where it is used
+
+
 @pytest.mark.parametrize(("words", "data"), [
     (["stream=sequential"], "all"), (["stream=sequential", "algo=replay"], "mixed"),
     (["stream=sequential", "algo=replay", "data=all"], "all"), (["algo=replay"], "mixed"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def run(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     ]  # fmt: skip
 
     def run(*more: str) -> Any:
-        threads = [] if "engine=transformers" in more else ["engine.threads=1"]
+        threads = [] if any(word.startswith("engine=") for word in more) else ["engine.threads=1"]
         return job(tmp_path, *words, *threads, *more)
 
     return run
@@ -200,6 +201,63 @@ def test_without_a_model_nothing_is_loaded(run: Job, tmp_path: Path, monkeypatch
     assert "let w = v.clone();" in (tmp_path / "mine.rs").read_text()
     with pytest.raises(ConfigError, match="asks no model"):
         run("repair=rustfix")
+
+
+@pytest.fixture
+def killed(run: Job, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """`killed(words)`: the same job, ended in its second training step; a checkpoint of the first is left."""
+
+    def job(*words: str) -> None:
+        def ended(algorithm: Any, trainer: Any) -> None:
+            if trainer.step:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("sleepy.train.sft.Sft.after_step", ended)
+            with pytest.raises(KeyboardInterrupt):
+                run("train.steps=3", "train.checkpoint_every=1", *words)
+
+    return job
+
+
+def test_what_changes_no_number_does_not_keep_a_killed_run_from_its_checkpoint(
+    run: Job, killed: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed()
+    run("train.steps=3", "train.checkpoint_every=2", "device=auto")
+    shown = capsys.readouterr().err
+    assert "Resuming after step 1 " in shown and "Starting anew" not in shown
+
+
+def test_a_checkpoint_that_does_not_fit_is_named_with_what_differs(
+    run: Job, killed: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed()
+    (folder,) = (tmp_path / "outputs/checkpoints").iterdir()
+    run("train.steps=3", "train.lr=0.02", "algo=sam")
+    assert "Starting anew" not in capsys.readouterr().err  # another algorithm's
+    run("train.steps=3", "train.lr=0.02", "lora.alpha=8")
+    place = folder.relative_to(tmp_path)
+    differing = "differs in lora.alpha (16.0, now 8.0), train.lr (0.01, now 0.02)\n"
+    assert f"Starting anew: the unfinished checkpoint {place} (step 1 of 3) {differing}" in capsys.readouterr().err
+
+
+def test_what_can_be_known_early_is_said_early(run: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"no linear layer called v_porj. Did you mean v_proj"):
+        run("lora.target_modules=[q_proj,v_porj]")
+    assert "baseline/tasks" not in runs(tmp_path)[-1].data.metrics and not (tmp_path / "episodes.db").exists()
+    count = len(runs(tmp_path))
+    with pytest.raises(ConfigError, match=r"tasks\.path: got mine\.jsonl, but there is no such file"):
+        run("tasks=file", "tasks.path=mine.jsonl", "~tasks.per_level", "~tasks.families")
+
+    def version(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr("sleepy.engines.engine.version", version)
+    for engine, package in (("ollama", r"ollama \(pip install -e '\.\[ollama\]'\)"), ("transformers", "transformers")):
+        with pytest.raises(ConfigError, match=f"engine={engine} needs the package {package}"):
+            run(f"engine={engine}", "stages=[fetch,prove,baseline]")
+    assert len(runs(tmp_path)) == count  # nothing was begun
 
 
 def test_a_users_file_is_repaired_with_the_adapter_in_use(run: Job, tmp_path: Path, capsys: Any) -> None:

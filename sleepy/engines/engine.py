@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 from sleepy.artifacts import Completion, Prompt, Served
-from sleepy.errors import EngineError
+from sleepy.errors import ConfigError, EngineError
 from sleepy.progress import say
 
 Done = Callable[[int, Completion], object]
@@ -45,6 +45,7 @@ class Engine(Protocol):
     reads_gguf: whether what it loads is a GGUF file, and so may be an exported one.
     hot: whether it puts adapters on the loaded model.
     packages: the packages whose version may change an answer.
+    clients: further packages that it needs, which are extras of the same names.
     no_effect: the fields that do not change an answer.
     """
 
@@ -52,11 +53,22 @@ class Engine(Protocol):
     reads_gguf: ClassVar[bool] = True
     hot: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ()
+    clients: ClassVar[tuple[str, ...]] = ()
     no_effect: ClassVar[tuple[str, ...]] = ()
 
     def open(self, model: Served) -> AbstractContextManager[Session]:
         """Load `model`. Raises EngineError when it cannot be loaded."""
         ...
+
+    def check_machine(self) -> None:
+        """Raises ConfigError, before anything is loaded, for a package or a device that is not there."""
+        for package in (*self.packages, *self.clients):
+            try:
+                version(package)
+            except PackageNotFoundError as error:
+                name = type(self).__module__.rpartition(".")[2]
+                how = f"pip install -e '.[{package}]'" if package in self.clients else "bash setup.sh"
+                raise ConfigError(f"engine={name} needs the package {package} ({how})") from error
 
     def identity(self) -> dict[str, object]:
         """Everything besides model and prompt that may change an answer: part of the key of a cached evaluation."""

@@ -32,6 +32,11 @@ class Transformers(Engine):
     reads_gguf: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = ("transformers", "torch")
 
+    def check_machine(self) -> None:
+        """See Engine.check_machine."""
+        super().check_machine()
+        pick_device(self.device)
+
     @contextmanager
     def open(self, model: Served) -> Iterator[TransformersSession]:
         """See Engine.open."""

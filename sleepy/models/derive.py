@@ -13,6 +13,7 @@ from typing import Any
 
 from sleepy.errors import ModelError
 from sleepy.files import need_space
+from sleepy.gguf.header import parts_of
 from sleepy.gguf.llama import end_tokens, header, is_quantized, metadata, quantize, tokenize
 
 # Indentation, digits, letters and symbols outside ASCII: what tokenizers that only look alike split differently.
@@ -26,7 +27,8 @@ def derive_from_gguf(source: Path, folder: Path) -> None:
     with header(source) as model:
         quantized = is_quantized(model)
     # two files of 16 bits a weight are eight times the size of 4-bit weights
-    need_space(folder, source.stat().st_size * (8 if quantized else 3), "the f16 GGUF and safetensors made from it")
+    size = sum(part.stat().st_size for part in parts_of(source))
+    need_space(folder, size * (8 if quantized else 3), "the f16 GGUF and safetensors made from it")
     quantize(source, folder / "f16.gguf", "f16")
     write_weights(folder, "f16.gguf", folder / "weights")
     compare_tokens(folder / "weights", folder / "f16.gguf")

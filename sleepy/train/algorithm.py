@@ -206,6 +206,8 @@ def save_if_due(trainer: Trainer, losses: list[float], interrupted: bool) -> Non
             optimizer["state"] = {}
         state = {"losses": losses, "parameters": parameters, "optimizer": optimizer, "kept": trainer.kept}
         checkpoint.save(trainer.training.checkpoint, state)
+        progress = checkpoint.Progress(done, settings.steps, trainer.training.record)
+        checkpoint.note(trainer.training.checkpoint, progress)
     if interrupted:
         raise KeyboardInterrupt
 
