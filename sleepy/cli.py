@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import signal
@@ -15,6 +14,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from sleepy.errors import SleepyError
+from sleepy.files import REFUSALS, refusal_text
 from sleepy.options import CONF, groups, targets
 
 # Other spellings that people use, and what they mean.
@@ -75,9 +75,9 @@ def guarded(app: Callable[[], object]) -> None:
     except SleepyError as error:
         _end(str(error), 1)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in REFUSALS:
             _unexpected(error)
-        _end(f"no disk space left ({error.filename or error}). Free some and run the same command again", 1)
+        _end(refusal_text(error, "a file"), 1)
     except Exception as error:
         _unexpected(error)
 
