@@ -57,10 +57,8 @@ class SweepCallback(Callback):
         try:
             tracker = check_sweep(words, config.hydra.job.config_name).track.open()
             key = sweep_key(config.hydra.sweep.dir)
-            tags = {
-                "experiment": str(config.hydra.runtime.choices.get("experiment") or ""),
-                SWEPT: " ".join(_swept(words)),
-            }
+            experiment = config.hydra.runtime.choices.get("experiment") or ""
+            tags = {"experiment": experiment, SWEPT: " ".join(_swept(words))}
             tracker.parent(key, " ".join(words) or "sweep", tags)
         except SleepyError as error:
             print(f"error: {error}", file=sys.stderr)
