@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from sleepy.files import write_tensors
 from sleepy.options import ranged
 from sleepy.progress import say
 from sleepy.train.algorithm import Algorithm
@@ -94,11 +95,8 @@ class Ewc(Algorithm):
 
     def end(self, trainer: Trainer[Anchor | None]) -> None:
         """Remember the sum of the Fishers so far; the next step adds that of this one's examples."""
-        from safetensors.torch import save_file
-
         if trainer.state is not None:
-            trainer.training.memory.mkdir(parents=True, exist_ok=True)
-            save_file(trainer.state.fisher, trainer.training.memory / FISHER)
+            write_tensors(trainer.training.memory / FISHER, trainer.state.fisher)
 
 
 def _linear(model: Any, parameter: str) -> Any:

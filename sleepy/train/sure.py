@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sleepy.files import write_tensors, write_text
 from sleepy.options import ranged
 from sleepy.progress import say
 from sleepy.train.algorithm import Algorithm
@@ -95,14 +96,11 @@ class Sure(Algorithm):
 
     def end(self, trainer: Trainer[Rehearsal]) -> None:
         """The buffer, with the pairs of this task that still surprise the slow adapter most, and the fast adapter."""
-        from safetensors.torch import save_file
-
         memory = trainer.training.memory
         tasks = split([*trainer.state.tasks, ranked(trainer, trainer.training.examples)], self.buffer)
-        memory.mkdir(parents=True, exist_ok=True)
         lines = [json.dumps([(row.start, row.ids) for row in task]) + "\n" for task in tasks]
-        (memory / _BUFFER).write_text("".join(lines), encoding="utf-8")
-        save_file(trainer.state.fast, memory / _FAST)
+        write_text(memory / _BUFFER, "".join(lines))
+        write_tensors(memory / _FAST, trainer.state.fast)
 
 
 def split(tasks: Sequence[list[Encoded]], size: int) -> list[list[Encoded]]:
