@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sleepy.evaluate.metrics import summary
@@ -32,6 +34,12 @@ def test_rates_within_attempts_and_steps() -> None:
     assert within == [0.25, 0.25, 0.5] and "pass_within/4" not in found
     assert found["median_steps"] == 2
     assert summary(scores(Result("a", "x", "p", 1, False, (RED, GREEN), 0, (False, False))))["compile_rate"] == 0
+
+
+def test_answers_that_were_cut_are_counted() -> None:
+    cut = replace(RED, cut=True)
+    assert summary(THREE)["cut"] == 0
+    assert summary(scores(Result("a", "x", "p", 1, True, (cut, GREEN, cut), 1, (False, True, True))))["cut"] == 2
 
 
 def test_a_repeated_error_is_one_with_the_signature_of_the_attempt_before() -> None:
