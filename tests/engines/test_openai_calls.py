@@ -46,6 +46,16 @@ def test_what_a_chat_server_is_sent_and_what_is_taken_from_its_answer() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("text", "reason", "cut"), [
+    ("```rust\nfn main() {", "length", True), ("```rust\nfn main() {}\n```\nThis", "length", False),
+    ("```rust\nfn main() {", "stop", False),
+])  # fmt: skip
+def test_an_answer_is_cut_if_the_program_is(text: str, reason: str, cut: bool) -> None:
+    reply = {"choices": [{"message": {"content": text}, "finish_reason": reason}], "usage": USAGE}
+    with answering(lambda asked: said(reply)) as local:
+        assert ask(local.url, OpenAI())[0].cut is cut
+
+
 @pytest.mark.parametrize("bad", [said({"error": "loading"}, 503), said({}, 429, {"Retry-After": "0"})])
 def test_a_busy_server_is_asked_again(bad: Reply) -> None:
     with answering(in_turn(bad, bad, said(CHAT))) as local:

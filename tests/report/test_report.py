@@ -14,8 +14,12 @@ from sleepy.exam.builtin import frozen
 from sleepy.exam.strata import STRATA, stratum_of
 from sleepy.options import problems_of
 from sleepy.report.report import Report
+<<<<<<< HEAD
 from sleepy.report.scores import scores_table
 from sleepy.report.summary import delivery, duration, effort, headline, limits, outcome_style
+=======
+from sleepy.report.summary import delivery, duration, effort, headline, limits, outcome_style, warnings
+>>>>>>> h-f1
 from sleepy.results import Result, Scores
 from tests.report.made import FAMILIES, TASK, paged, pair, printed, result, summary
 
@@ -224,6 +228,19 @@ def test_terminal_holds_the_numbers_within_80_columns_of_ascii(tmp_path):
     # What a person copies is never broken into lines.
     assert f"MLflow   {run.ui_line}\n" in tail and f"gguf     {run.gguf.path}\n" in tail
     assert tail.startswith(f"  {tmp_path / 'report.md'}\n")
+
+
+def test_answers_that_were_cut_are_a_warning(tmp_path):
+    run = summary()
+    assert warnings(run) == ["no network <guard>"]
+    first, second, *rest = run.after.results
+    cut = replace(second, attempts=(replace(second.attempts[0], cut=True), *second.attempts[1:]))
+    run = replace(run, after=replace(run.after, results=(first, cut, *rest)))
+    assert warnings(run)[1:] == ["trained: 1 of 42 answers was cut for length"]
+    assert "warning: trained: 1 of 42 answers was cut for length" in printed(run, tmp_path)
+    assert "> Warning: trained: 1 of 42 answers was cut for length" in paged(run, tmp_path)
+    both = replace(run.after, results=(cut, replace(cut, task="b")))
+    assert "> Warning: 2 of 4 answers were cut" in Report().scores(tmp_path, both, "baseline").read_text()
 
 
 def test_terminal_folds_a_family_with_a_long_name(tmp_path):
