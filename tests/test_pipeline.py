@@ -13,20 +13,14 @@ from typing import Any
 
 import pytest
 
-<<<<<<< HEAD
 from sleepy.artifacts import Mix
+from sleepy.engines.ollama import Ollama
 from sleepy.episodes.store import open_episodes
 from sleepy.errors import ConfigError
 from sleepy.evaluate.scores_file import read_scores
 from sleepy.exam.read import read_tasks
 from sleepy.tensors import digest_of_tensors
-from tests.jobs import artifacts, job, runs
-=======
-from sleepy.engines.ollama import Ollama
-from sleepy.errors import ConfigError
-from sleepy.evaluate.scores_file import read_scores
 from tests.jobs import artifacts, chosen, job, runs
->>>>>>> h-f1
 from tests.models.places import write_gguf
 
 Job = Callable[..., Any]
@@ -261,16 +255,10 @@ def test_what_can_be_known_early_is_said_early(run: Job, tmp_path: Path, monkeyp
         raise PackageNotFoundError(package)
 
     monkeypatch.setattr("sleepy.engines.engine.version", version)
-<<<<<<< HEAD
-    for engine, package in (("ollama", r"ollama \(pip install -e '\.\[ollama\]'\)"), ("transformers", "transformers")):
-        with pytest.raises(ConfigError, match=f"engine={engine} needs the package {package}"):
-            run(f"engine={engine}", "stages=[fetch,prove,baseline]")
-=======
     with pytest.raises(ConfigError, match="engine=transformers needs the package transformers"):
         run("engine=transformers", "stages=[fetch,prove,baseline]")
     with pytest.raises(ConfigError, match=r"engine=ollama needs the package ollama \(pip install -e '\.\[ollama\]'\)"):
         Ollama().check_machine()
->>>>>>> h-f1
     assert len(runs(tmp_path)) == count  # nothing was begun
 
 

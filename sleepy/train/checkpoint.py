@@ -47,13 +47,8 @@ def progress_in(folder: Path) -> Progress | None:
 
 def not_resumed(folder: Path, record: Mapping[str, Any], own: Collection[Path]) -> str:
     """Why a training with this `record` begins anew, in one line, where its own `folder` has no checkpoint, but beside
-<<<<<<< HEAD
-    it there is one of an unfinished training of the same base and algorithm: the fields that differ, for the most similar
-    one. "" where there is none. `own` are the folders of the same run."""
-=======
     it there is one of an unfinished training of the same base and algorithm: the fields that differ, for the most
     similar one. "" where there is none. `own` are the folders of the same run."""
->>>>>>> h-f1
     if (folder / _FILE).is_file() or not folder.parent.is_dir():
         return ""
     now, found = dict(_flat(json.loads(json.dumps(record, default=str)))), []

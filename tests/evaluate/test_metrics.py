@@ -38,7 +38,6 @@ def test_rates_within_attempts_and_steps() -> None:
     assert summary(scores(Result("a", "x", "p", 1, False, (RED, GREEN), 0, (False, False))))["compile_rate"] == 0
 
 
-<<<<<<< HEAD
 def test_rates_by_stratum_are_those_of_koans_whose_stratum_is_known() -> None:
     first = {stratum_of(t.id): t.id for t in frozen("koans")}
     results = [Result(task, "x", "p", 1, stratum == "shown", ()) for stratum, task in first.items()]
@@ -47,12 +46,12 @@ def test_rates_by_stratum_are_those_of_koans_whose_stratum_is_known() -> None:
     names = ("shown", "suggested", "neither")
     assert rates == {f"stratum/{name}/pass_rate": name == "shown" for name in names}
     assert not [key for key in summary(THREE) if key.startswith("stratum/")]
-=======
+
+
 def test_answers_that_were_cut_are_counted() -> None:
     cut = replace(RED, cut=True)
     assert summary(THREE)["cut"] == 0
     assert summary(scores(Result("a", "x", "p", 1, True, (cut, GREEN, cut), 1, (False, True, True))))["cut"] == 2
->>>>>>> h-f1
 
 
 def test_a_repeated_error_is_one_with_the_signature_of_the_attempt_before() -> None:

@@ -14,12 +14,8 @@ from sleepy.exam.builtin import frozen
 from sleepy.exam.strata import STRATA, stratum_of
 from sleepy.options import problems_of
 from sleepy.report.report import Report
-<<<<<<< HEAD
 from sleepy.report.scores import scores_table
-from sleepy.report.summary import delivery, duration, effort, headline, limits, outcome_style
-=======
 from sleepy.report.summary import delivery, duration, effort, headline, limits, outcome_style, warnings
->>>>>>> h-f1
 from sleepy.results import Result, Scores
 from tests.report.made import FAMILIES, TASK, paged, pair, printed, result, summary
 
