@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from sleepy.artifacts import Completion, HotAdapter, Prompt, Served, TaskSet, digest_of
@@ -45,13 +46,15 @@ class Examiner:
         """Scores of a candidate, by `judge` where another than the examiner's own is given.
 
         Everything that determines them names the file they are kept in, the first prompts themselves included. Scores
-        that may depend on the machine's load are not kept. EngineError and SandboxError go through.
+        that may depend on the machine's load, or are of weights that nobody knows, are not kept. EngineError and
+        SandboxError go through.
         """
         asks = self._examination(candidate, judge or self.judge)
         prompts = digest_of([asdict(prompt) for prompt in asks.first_prompts(tasks)])
         asked = [self.engine.identity(), asks.repair.identity(), prompts, asks.judge.identity]
+        keeps = self.engine.known_weights
         path = self.known / f"{digest_of([_VERSION, candidate.digest, tasks.digest, *asked])}.json"
-        if path.is_file():
+        if keeps and path.is_file():
             with self.stages.stage(stage, len(tasks), "koan"):
                 return Measured(candidate, read_scores(path), cached=True)
         digests = {name: adapter.digest for name, adapter in candidate.adapters.items()}
@@ -64,8 +67,10 @@ class Examiner:
             scores = replace(asks, record=record).run(served, tasks, done)
         if loaded := [r.task for r in scores.results if any(attempt.by_load for attempt in r.attempts)]:
             say(f"Scores not cached: {', '.join(loaded)} may have timed out because the machine was busy.")
-        else:
+        elif keeps:
             write_scores(path, scores)
+        else:
+            _say_unknown()
         return Measured(candidate, scores)
 
     def ask(self, candidate: Candidate, prompts: Sequence[Prompt]) -> list[Completion]:
@@ -101,3 +106,9 @@ class Examiner:
         names = list(candidate.adapters)
         repair = self.repair.serving(names) if names else self.repair.alone()
         return Examination(self.engine, repair, judge, candidate.route())
+
+
+@cache
+def _say_unknown() -> None:
+    """Once in a process."""
+    say("Scores not cached: which weights the server has is not known, and another model may be there the next time.")
