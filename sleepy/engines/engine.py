@@ -44,6 +44,7 @@ class Engine(Protocol):
     loads: whether it loads the file that it is given, so that it can answer with one trained a moment ago.
     reads_gguf: whether what it loads is a GGUF file, and so may be an exported one.
     hot: whether it puts adapters on the loaded model.
+    known_weights: whether it is certain which weights answer; else scores are not kept for a later run.
     packages: the packages whose version may change an answer.
     clients: further packages that it needs, which are extras of the same names.
     no_effect: the fields that do not change an answer.
@@ -52,6 +53,7 @@ class Engine(Protocol):
     loads: ClassVar[bool] = True
     reads_gguf: ClassVar[bool] = True
     hot: ClassVar[bool] = True
+    known_weights: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ()
     clients: ClassVar[tuple[str, ...]] = ()
     no_effect: ClassVar[tuple[str, ...]] = ()

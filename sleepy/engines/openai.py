@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -16,9 +17,11 @@ from sleepy.artifacts import Completion, Prompt, Served
 from sleepy.engines._server import Server, Template
 from sleepy.engines.engine import NONE_KNOWN, Done, Engine, Known, ignore, rooms, up_to_stop
 from sleepy.errors import EngineError
+from sleepy.gguf.header import read_header
 from sleepy.options import ranged
 from sleepy.rust.length import at_most_tokens
 
+_ROUNDED = 0.01  # by so much may a number that a server tells differ from the file's
 _URL = re.compile(r"https?://(\[[\da-fA-F:.]+\]|[^/@?:\[\s]+)(:\d+)?(/[^@?\s]*)?")
 
 
@@ -53,6 +56,7 @@ class OpenAI(Engine):
     loads: ClassVar[bool] = False
     reads_gguf: ClassVar[bool] = False
     hot: ClassVar[bool] = False
+    known_weights: ClassVar[bool] = False  # tomorrow another model may be served at this address
     no_effect: ClassVar[tuple[str, ...]] = ("key_variable", "timeout", "retries")
 
     def problems(self) -> list[str]:
@@ -66,8 +70,9 @@ class OpenAI(Engine):
 
     @contextmanager
     def open(self, model: Served) -> Iterator[OpenAISession]:
-        """See Engine.open. Raises EngineError for a second file as well: the server cannot have changed by itself, and
-        comparing a model with itself would look like training without effect."""
+        """See Engine.open. Raises EngineError for a server that says it has another model, and for a second file: the
+        server cannot have changed by itself, and comparing a model with itself would look like training without
+        effect."""
         first = self._files.setdefault("first", model.gguf)
         if first != model.gguf:
             raise EngineError(
@@ -76,7 +81,9 @@ class OpenAI(Engine):
                 "its own: model=hub model.path=<file> stages=[fetch,prove,baseline]"
             )
         with closing(self._server()) as server:
-            yield OpenAISession(self, server, self.model or _only(server), None if self.chat else Template(model))
+            name = self.model or _only(server)
+            self._hold_against(model.gguf, name)
+            yield OpenAISession(self, server, name, None if self.chat else Template(model))
 
     def identity(self) -> dict[str, object]:
         """See Engine.identity. Asks the server for the model's name if the config does not give it."""
@@ -88,22 +95,44 @@ class OpenAI(Engine):
         """The first file that was asked for, under "first". Not a field: it is no option."""
         return {}
 
-    def _server(self) -> Server:
-        return Server(self.base_url, self.key_variable, self.timeout, self.retries)
+    def _server(self, retries: int | None = None) -> Server:
+        return Server(self.base_url, self.key_variable, self.timeout, self.retries if retries is None else retries)
+
+    def _hold_against(self, file: Path, name: str) -> None:
+        """Raises EngineError when the server's list says of the model `name` that it is not `file`: llama-server tells
+        the number of its parameters and its size. Other servers tell nothing of the kind, or have no list."""
+        if not file.is_file() or "split.count" in (header := read_header(file)).values:
+            return
+        try:
+            with closing(self._server(retries=0)) as server:
+                told = _listed(server).get(name, {}).get("meta")
+        except EngineError:
+            return
+        parameters = sum(math.prod(shape) for shape, _, _ in header.tensors.values())
+        size = file.stat().st_size
+        for key, what, low, high in (
+            ("n_params", "parameters", parameters, parameters), ("size", "bytes", size - header.data, size),
+        ):  # fmt: skip
+            found = told.get(key) if isinstance(told, dict) else None
+            if isinstance(found, int | float) and not (1 - _ROUNDED) * low <= found <= (1 + _ROUNDED) * high:
+                raise EngineError(
+                    f"{self.base_url} says that {name} has {found:,} {what}, but {file} has {high:,}: it serves "
+                    "another model. Let it serve this file, or choose its model with model="
+                )
 
 
-def _listed(server: Server) -> dict[str, bool]:
-    """The names of the models that a server lists, and whether each is an adapter, which vLLM lists with its parent."""
+def _listed(server: Server) -> dict[str, dict[str, Any]]:
+    """What a server says of each model that it lists, by name."""
     answer = server.ask("/models")
     try:
-        return {str(model["id"]): bool(model.get("parent")) for model in answer["data"]}
-    except (AttributeError, KeyError, TypeError) as error:
+        return {str(model["id"]): dict(model) for model in answer["data"]}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise EngineError(f"{server.url}/models lists no models ({server.shown(answer)}): set engine.model") from error
 
 
 def _only(server: Server) -> str:
-    """The name of the one model that a server lists."""
-    names = [name for name, is_adapter in _listed(server).items() if not is_adapter]
+    """The name of the one model that a server lists; adapters, which vLLM lists with their parent, do not count."""
+    names = [name for name, model in _listed(server).items() if not model.get("parent")]
     if len(names) != 1:
         raise EngineError(f"{server.url} lists {len(names)} models ({', '.join(names)}): choose one with engine.model")
     return names[0]

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from sleepy.artifacts import Completion, HotAdapter, Prompt, Served, TaskSet, digest_of
@@ -50,18 +51,20 @@ class Examiner:
 
         Everything that determines them names the file they are kept in, the first prompts themselves included. Until
         all are there, the answers are kept beside it: an interrupted evaluation goes on with them, and so does one of
-        which the machine's load may have spoiled a verdict, and which is therefore not kept itself. EngineError and
+        which the machine's load may have spoiled a verdict, and which is therefore not kept itself. Scores of
+        weights that nobody knows, as behind a server, are not kept at all. EngineError and
         SandboxError go through.
         """
         asks = self._examination(candidate, judge or self.judge)
         prompts = digest_of([asdict(prompt) for prompt in asks.first_prompts(tasks)])
         asked = [asks.engine.identity(), asks.repair.identity(), prompts, asks.judge.identity]
+        keeps = asks.engine.known_weights
         path = self.known / f"{digest_of([_VERSION, candidate.digest, tasks.digest, *asked])}.json"
-        if path.is_file():
+        if keeps and path.is_file():
             with self.stages.stage(stage, len(tasks), "koan"):
                 return Measured(candidate, read_scores(path), cached=True)
         answers = Answers(path.with_suffix(".answers.jsonl"))
-        if answers:
+        if answers and keeps:
             say(f"{stage}: going on with {len(answers)} answers of an evaluation that did not end")
         digests = {name: adapter.digest for name, adapter in candidate.adapters.items()}
         with (
@@ -70,15 +73,17 @@ class Examiner:
             self.served(candidate) as served,
         ):
             record = recorder(store, self.run, candidate.digest, digests)
-            scores = replace(asks, record=record, answers=answers).run(served, tasks, done)
+            scores = replace(asks, record=record, answers=answers if keeps else None).run(served, tasks, done)
         if loaded := [r.task for r in scores.results if any(attempt.by_load for attempt in r.attempts)]:
             say(
                 f"Scores not cached: {', '.join(loaded)} may have timed out because the machine was busy. "
                 "The same command judges the answers again"
             )
-        else:
+        elif keeps:
             write_scores(path, scores)
             answers.drop()
+        else:
+            _say_unknown()
         return Measured(candidate, scores)
 
     def rustfix(self, tasks: TaskSet) -> Scores:
@@ -118,3 +123,9 @@ class Examiner:
         names = list(candidate.adapters)
         repair = self.repair.serving(names) if names else self.repair.alone()
         return Examination(self.engine if repair.asks else NoEngine(), repair, judge, candidate.route())
+
+
+@cache
+def _say_unknown() -> None:
+    """Once in a process."""
+    say("Scores not cached: which weights the server has is not known, and another model may be there the next time.")

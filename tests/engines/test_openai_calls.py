@@ -9,6 +9,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,6 +124,31 @@ def test_which_model_of_several() -> None:
         lists["data"] = [{"name": "one"}]
         with pytest.raises(EngineError, match=r"lists no models .*set engine.model"):
             OpenAI(base_url=local.url).identity()
+
+
+@pytest.mark.parametrize("model", ["", "m"])
+def test_a_server_that_says_it_has_another_model_is_refused(served: Served, model: str) -> None:
+    import llama_cpp
+
+    loaded = llama_cpp.Llama(str(served.gguf), verbose=False)
+    counts = {"n_params": llama_cpp.llama_model_n_params, "size": llama_cpp.llama_model_size}  # what llama-server tells
+    ours = {key: count(loaded.model) for key, count in counts.items()}
+    told: Any = None
+    with answering(lambda asked: said({"data": [{"id": "m", "meta": told}]})) as local:
+        options = OpenAI(base_url=local.url, model=model)
+        for sound in ({}, None, ours, {"n_params": "many"}):
+            told = sound
+            with options.open(served):
+                pass
+        for other, words in (
+            ({"n_params": 70e9}, r"says that m has 70,000,000,000.* parameters, but .*Q4_1.gguf has 134,515,008"),
+            ({**ours, "size": 145_000_000}, "has 145,000,000 bytes, but .*another model"),
+        ):
+            told = other
+            with pytest.raises(EngineError, match=words), options.open(served):
+                pass
+    with answering(lambda asked: said({}, 404)) as local, OpenAI(base_url=local.url, model="m").open(served):
+        assert len(local.asked) == 1  # a server without a list is not asked again
 
 
 def test_a_listed_adapter_answers_as_the_model_of_its_name() -> None:

@@ -158,6 +158,21 @@ def test_scores_that_the_load_may_have_spoiled_are_not_kept_but_the_answers_are(
     assert asks.measure(Base(base), tasks).cached
 
 
+def test_scores_of_weights_that_nobody_knows_are_neither_kept_nor_believed(
+    base: BaseModel, checker: Checker, koan: Task, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sleepy.engines.openai import OpenAI
+
+    assert not OpenAI.known_weights
+    tasks, asks = TaskSet("t", "1", (koan,)), examiner(tmp_path, checker, [koan.fix, koan.broken, koan.fix])
+    asks.engine.known_weights = False
+    found = [asks.measure(Base(base), tasks) for _ in range(2)]  # another model is there the second time
+    assert [(m.cached, m.scores.pass_rate) for m in found] == [(False, 1), (False, 0)]
+    assert capsys.readouterr().err.count("Scores not cached: which weights the server has is not known") == 1
+    asks.engine.known_weights = True
+    assert not asks.measure(Base(base), tasks).cached
+
+
 def test_digests_tell_candidates_apart(base: BaseModel, tmp_path: Path, koan: Task) -> None:
     from sleepy.artifacts import GgufFile
 

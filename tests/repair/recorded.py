@@ -21,6 +21,7 @@ class Recorded:
     """An engine with an answer for each prompt, in the order in which they are asked; it dies when they are used up."""
 
     texts: list[str]
+    known_weights: bool = True
     asked: list[Prompt] = field(default_factory=list)
 
     @contextmanager
