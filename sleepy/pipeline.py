@@ -10,10 +10,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sleepy import stages as do
+from sleepy.context import Context
+from sleepy.outcome import Outcome, report
 from sleepy.preflight import check, planned
 from sleepy.progress import Stages, hush
 from sleepy.settings import GROUPS, name_of, recorded, settings
-from sleepy.stages import Context, Outcome
 from sleepy.track import log
 
 
@@ -84,5 +85,5 @@ def job(c: Context) -> None:
     elif "merge" in stages:
         do.merge_only(c, result)
     if after and rustfix and verdict and "report" in stages:
-        do.report(c, lab, Outcome(rustfix, before, steps, after, verdict, delivery, delivered))
+        report(c, lab, Outcome(rustfix, before, steps, after, verdict, delivery, delivered))
         lab.forget_checkpoints()
