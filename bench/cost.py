@@ -16,13 +16,13 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-from sleepy.options import CONF, options, register
+from sleepy.options import CONF
 from sleepy.pairs.builtin import load_pairs, sample
 from sleepy.progress import hush
+from sleepy.settings import Settings, register, settings
 from sleepy.train.batches import Example
 from sleepy.train.training import NOTHING, Past, Training
 
@@ -34,26 +34,26 @@ def main(names: str = ALL, steps: str = "16", batch: str = "4", *words: str) -> 
     """Measure and print."""
     hush()
     register()
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Settings] = {}
     with initialize_config_dir(str(CONF), version_base="1.3"):
         for name in ["naive", *names.split(",")]:
-            found[name] = options(compose("config", ["model=smollm2-135m", f"algo={name}", *words]))
+            found[name] = settings(compose("config", ["model=smollm2-135m", f"algo={name}", *words]))
     opts = found["naive"]
-    base = opts["model"].fetch(Path(opts["root"].cache).expanduser())
-    checker = opts["sandbox"].open(Path(opts["root"].cache).expanduser())
+    base = opts.model.fetch(Path(opts.cache).expanduser())
+    checker = opts.sandbox.open(Path(opts.cache).expanduser())
     tasks = sample(load_pairs(), 2 * int(batch) + 8, 0).tasks
     broken = checker.check_all([t.broken_job for t in tasks])
-    repair, train = opts["repair"], replace(opts["train"], steps=int(steps), batch_size=int(batch))
+    repair, train = opts.repair, replace(opts.train, steps=int(steps), batch_size=int(batch))
     examples = [Example(repair.first(t, b), repair.answer(t.fix), t) for t, b in zip(tasks, broken, strict=True)]
     old, new = examples[:8], examples[8:]
 
     def seconds(name: str, past: Past, folder: Path, steps: int) -> float:
         start = time.process_time()
         training = Training(
-            base=base, examples=new if past.examples else old, lora=opts["lora"], settings=replace(train, steps=steps),
+            base=base, examples=new if past.examples else old, lora=opts.lora, settings=replace(train, steps=steps),
             device="cpu", seed=0, folder=folder / "adapter", checkpoint=folder / "checkpoint", record={}, past=past,
         )  # fmt: skip
-        found[name]["algo"].fit(training)
+        found[name].algo.fit(training)
         return time.process_time() - start
 
     for name in list(found)[1:]:

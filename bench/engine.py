@@ -27,26 +27,28 @@ from sleepy.artifacts import BaseModel, Prompt, Served, Task
 from sleepy.engines.engine import up_to_stop
 from sleepy.engines.llama_cpp import LlamaCpp, LlamaSession, _common_prefix
 from sleepy.exam.builtin import every_koan
-from sleepy.options import CONF, options, register
+from sleepy.options import CONF
+from sleepy.settings import Settings, register, settings
 
 LONG = range(35, 46)  # lines of a program
 
 
 def chosen(
     model: str, which: str, count: int
-) -> tuple[Served, list[Task], list[Prompt], list[Prompt], dict[str, Any], BaseModel]:
+) -> tuple[Served, list[Task], list[Prompt], list[Prompt], Settings, BaseModel]:
     """The model, the tasks, their prompts with short and with full messages, all options, and the model's files."""
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        opts = options(compose("config", [f"model={model}", *([] if which == "long" else [f"tasks={which}"])]))
-    cache = Path(opts["root"].cache).expanduser()
-    base = opts["model"].fetch(cache)
+        opts = settings(compose("config", [f"model={model}", *([] if which == "long" else [f"tasks={which}"])]))
+    cache = Path(opts.cache).expanduser()
+    base = opts.model.fetch(cache)
     long = [t for t in every_koan() if len(t.broken.splitlines()) in LONG]
-    tasks = (long if which == "long" else list(opts["tasks"].load()))[:count]
-    checker = opts["sandbox"].open(cache)
+    tasks = (long if which == "long" else list(opts.tasks.load()))[:count]
+    checker = opts.sandbox.open(cache)
     broken = checker.check_all([t.broken_job for t in tasks])
+    repair: Any = opts.repair
     short, full = (
-        [replace(opts["repair"], diagnostics=kind).first(t, b) for t, b in zip(tasks, broken, strict=True)]
+        [replace(repair, diagnostics=kind).first(t, b) for t, b in zip(tasks, broken, strict=True)]
         for kind in ("short", "full")
     )
     return Served(base.name, base.gguf, base.weights, base.digest), tasks, short, full, opts, base
@@ -84,7 +86,10 @@ def plain(session: LlamaSession, prompts: Sequence[Prompt]) -> tuple[list[str], 
     start = time.perf_counter()
     for prompt in prompts:
         said = llama.create_completion(
-            session._encode(prompt), max_tokens=prompt.max_tokens, temperature=0.0, stop=list(prompt.stop)
+            session._encode(prompt),
+            max_tokens=64 + 3 * len(session._copy(prompt.copy_from)) // 2,
+            temperature=0.0,
+            stop=list(prompt.stop),
         )
         texts.append(up_to_stop(said["choices"][0]["text"], prompt.stop)[0])
     return texts, time.perf_counter() - start

@@ -21,9 +21,10 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 
 from sleepy.artifacts import BaseModel
-from sleepy.options import CONF, options, register
+from sleepy.options import CONF
 from sleepy.pairs.builtin import load_pairs, sample
 from sleepy.progress import hush
+from sleepy.settings import Settings, register, settings
 from sleepy.train._grpo import hushed
 from sleepy.train.batches import Encoded, Example, encode, schedule
 from sleepy.train.device import load_base, pick_device, release_base
@@ -110,18 +111,18 @@ def theirs(base: BaseModel, encoded: list[Encoded], tokenizer: Any, lora: Lora, 
     return losses, *watch.found
 
 
-def prepared(overrides: list[str], pairs: int, batch: int) -> tuple[dict[str, Any], BaseModel, list[Example], Train]:
+def prepared(overrides: list[str], pairs: int, batch: int) -> tuple[Settings, BaseModel, list[Example], Train]:
     """The options, the model, training pairs as naive sees them, and the settings of an epoch over them."""
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        opts = options(compose("config", overrides))
-    cache = Path(opts["root"].cache).expanduser()
-    base, checker, repair = opts["model"].fetch(cache), opts["sandbox"].open(cache), opts["repair"]
-    tasks = sample(load_pairs(), pairs // batch * batch, opts["root"].seed).tasks
+        opts = settings(compose("config", overrides))
+    cache = Path(opts.cache).expanduser()
+    base, checker, repair = opts.model.fetch(cache), opts.sandbox.open(cache), opts.repair
+    tasks = sample(load_pairs(), pairs // batch * batch, opts.seed).tasks
     broken = checker.check_all([t.broken_job for t in tasks])
     examples = [Example(repair.first(t, b), repair.answer(t.fix), t) for t, b in zip(tasks, broken, strict=True)]
     steps = len(examples) // batch
-    asked = opts["train"]
+    asked = opts.train
     train = Train(
         steps=steps, batch_size=batch, lr=asked.lr, warmup=0.0, decay="constant", weight_decay=asked.weight_decay,
         max_grad_norm=asked.max_grad_norm, max_length=1 << 20, precision=asked.precision, attention=asked.attention,
@@ -141,7 +142,7 @@ def main(*arguments: str) -> None:
     opts, base, examples, train = prepared([a for a in arguments if "=" in a], pairs, batch)
     tokenizer = AutoTokenizer.from_pretrained(base.weights)
     encoded, _ = encode(examples, tokenizer, train.max_length)
-    lora, seed = opts["lora"], opts["root"].seed
+    lora, seed = opts.lora, opts.seed
     tokens, answers = sum(len(e.ids) for e in encoded), sum(len(e.ids) - e.start for e in encoded)
     print(f"{base.name}, {len(encoded)} pairs in batches of {batch}, {torch.get_num_threads()} threads")
     print(f"  {tokens} tokens, {answers} of them answers", flush=True)

@@ -207,7 +207,8 @@ class GgufFile:
 class Prompt:
     """What an engine is asked: chat messages, the beginning of the answer, and where to stop.
 
-    `copy_from` is text that the answer probably repeats (the broken program and the stop); it is for speed only.
+    `copy_from` is text that the answer probably repeats (the broken program and the stop). `max_tokens` bounds the
+    answer; at 0 the bound is half again as many tokens as `copy_from` has, and 64, counted by the engine.
     `adapter` names the one of `Served.adapters` that answers; "" is the model as it is. At a `temperature` above 0 the
     answer is drawn, and `seed` says which; at 0 it is the likeliest, token by token.
     """
@@ -216,7 +217,7 @@ class Prompt:
     prefill: str
     stop: tuple[str, ...]
     copy_from: str = ""
-    max_tokens: int = 512
+    max_tokens: int = 0
     adapter: str = ""
     temperature: float = 0.0
     seed: int = 0
@@ -245,9 +246,11 @@ class Served:
 
 @dataclass(frozen=True)
 class Completion:
-    """An engine's answer, without prefill and stop text. Tokens are counted by the engine."""
+    """An engine's answer, without prefill and stop text. Tokens are counted by the engine. `cut`: it was cut for
+    length, before the model ended it."""
 
     text: str
     prompt_tokens: int
     completion_tokens: int
     seconds: float
+    cut: bool = False

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import errno
+import argparse
 import os
 import re
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from sleepy.errors import SleepyError
+from sleepy.files import REFUSALS, refusal_text
 from sleepy.options import CONF, groups, targets
 
 # Other spellings that people use, and what they mean.
@@ -59,25 +62,25 @@ def guarded(app: Callable[[], object]) -> None:
     sys.argv[1:] = [_SHORT.sub(lambda found: _MEANT[found[0]], word) for word in sys.argv[1:]]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand the exceptions to us
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended politely is ended like Ctrl-C
+    typed = sys.argv[1:]
     try:
-        if _wants_help(sys.argv[1:]):
-            print(help_text(sys.argv[1:]), flush=True)
+        if _wants_help(typed):
+            print(help_text(typed), flush=True)
         else:
+            sys.argv[1:] = _for_hydra(typed)
             app()
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         _end("Interrupted. Run the same command again to resume from the last checkpoint.", 130)
     except (HydraException, OmegaConfBaseException) as error:
-        from sleepy.explain import explain
-
-        _end("\n".join(explain(_overrides())) or str(error), 1)
+        _end(_explained(error, get_args_parser().parse_args(typed)), 1)
     except SleepyError as error:
         _end(str(error), 1)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in REFUSALS:
             _unexpected(error)
-        _end(f"no disk space left ({error.filename or error}). Free some and run the same command again", 1)
+        _end(refusal_text(error, "a file"), 1)
     except Exception as error:
         _unexpected(error)
 
@@ -113,8 +116,34 @@ def _wants_help(words: list[str]) -> bool:
     return bool({"--help", "-h"} & set(words))
 
 
-def _overrides() -> list[str]:
-    return [word for word in sys.argv[1:] if not word.startswith("-") and ("=" in word or word.startswith("~"))]
+def _for_hydra(typed: list[str]) -> list[str]:
+    """The command line as Hydra is given it."""
+    asked, line = get_args_parser().parse_args(typed), typed
+    sweeps = asked.multirun or "hydra.mode=MULTIRUN" in asked.overrides
+    if asked.config_path:  # Hydra would look for it beside run.py alone
+        here = Path(asked.config_path).resolve()
+        line = [str(here) if word == asked.config_path and here.is_dir() else word for word in line]
+        line += ["++hydra.callbacks.sweep._target_=sleepy.sweep.SweepCallback"] if sweeps else []
+    elif sweeps:
+        from sleepy.sweep import first_choices
+
+        line = first_choices(line, asked.overrides)
+    return line
+
+
+def _explained(error: Exception, asked: argparse.Namespace) -> str:
+    """What is wrong with a command line that Hydra refused."""
+    if asked.config_path or asked.config_name:
+        chosen = [word for word in asked.overrides if word.partition("=")[0].lstrip("+~") in (*groups(), "experiment")]
+        fixed = (
+            f"{' '.join(chosen)}: a recorded config has its choices written out, and none can be made anew. Give the "
+            "command in overrides.yaml again, with the choice changed"
+        )
+        return fixed if chosen else " ".join(f"{error} {error.__cause__ or ''}".split())
+    from sleepy.explain import explain
+
+    folders = [Path(asked.config_dir).resolve()] if asked.config_dir else []
+    return "\n".join(explain(asked.overrides, folders)) or str(error)
 
 
 def _unexpected(error: BaseException) -> None:

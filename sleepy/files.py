@@ -7,40 +7,76 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sleepy.errors import DataError, DiskError
+from sleepy.errors import DataError, DiskError, SleepyError
 
-_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
+_ASKED = 1 << 20  # bytes that a disk must still have room for, where nobody knows how many were to be written
 
 
 @contextmanager
-def explained(place: Path) -> Iterator[None]:
-    """A disk that is full or may not be written, in the block, becomes a DiskError that names the file."""
+def explained(place: Path, size: int = 0) -> Iterator[None]:
+    """A disk that is full or may not be written, in the block, becomes a DiskError that names the file.
+
+    Libraries such as torch and safetensors raise errors of their own and do not pass on what the system said. After one
+    of those the disk is asked whether it has room at `place` for `size` bytes.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno not in _REFUSALS:
+    except SleepyError:
+        raise
+    except Exception as error:
+        refused = _refusal(error, place, max(size, _ASKED))
+        if refused is None:
             raise
-        raise DiskError(
-            f"{error.filename or place}: {error.strerror}. The folder must be writable and have room. "
-            "No partial file was left behind: fix this and run again"
-        ) from error
+        raise DiskError(f"{refusal_text(refused, place)} No partial file was left behind") from error
+
+
+def refusal_text(error: OSError, place: object = "") -> str:
+    """What a disk refused, and what to do. `place` is named where the error names no file."""
+    return (
+        f"{error.filename or place}: {error.strerror}. The folder must be writable and have room. "
+        "Correct this and run the same command again."
+    )
+
+
+def _refusal(error: Exception, place: Path, size: int) -> OSError | None:
+    """The disk's refusal behind an error: in its chain of causes, or repeated when the disk is asked."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in REFUSALS:
+            return cause
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    if isinstance(error, OSError):
+        return None
+    probe = place.with_name(f"{place.name}.{os.getpid()}.probe")
+    try:
+        with probe.open("wb") as out:
+            if hasattr(os, "posix_fallocate"):  # also knows quotas and the largest size of a file
+                os.posix_fallocate(out.fileno(), 0, size)
+            elif shutil.disk_usage(place.parent).free < size:
+                return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
+    except OSError as refused:
+        return OSError(refused.errno, refused.strerror, str(place)) if refused.errno in REFUSALS else None
+    finally:
+        probe.unlink(missing_ok=True)
+    return None
 
 
 @contextmanager
-def whole(target: Path) -> Iterator[Path]:
+def whole(target: Path, size: int = 0) -> Iterator[Path]:
     """A path at which to write a file or folder. It replaces `target` when the block ends well, else it is removed.
 
-    Raises DiskError for a disk that is full or may not be written.
+    Raises DiskError for a disk that is full or may not be written; `size` as for `explained`.
     """
     partial = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        with explained(target):
+        with explained(target, size):
             target.parent.mkdir(parents=True, exist_ok=True)
             remove(partial)
             yield partial
@@ -70,6 +106,15 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False))
 
 
+def write_tensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
+    """Write torch tensors as a safetensors file, whole or not at all. They are in memory twice meanwhile: safetensors'
+    own writer does not say what the system refused."""
+    from safetensors.torch import save
+
+    with whole(path) as partial:
+        partial.write_bytes(save(dict(tensors), dict(metadata) if metadata else None))
+
+
 def read_json(path: Path) -> dict:
     """A JSON object from a file; empty if the file is missing or damaged (for what can be made again)."""
     try:
@@ -96,11 +141,11 @@ def read_jsonl(path: Path) -> list[tuple[int, dict[str, Any]]]:
         try:
             record = json.loads(line.decode())
             if not isinstance(record, dict):
-                raise ValueError(f"got {type(record).__name__}, must be a JSON object")
+                raise ValueError(f"it is a {type(record).__name__}")
             json.dumps(record, ensure_ascii=False).encode()  # half a surrogate pair can be read, but not written
             found.append((number, record))
         except (ValueError, RecursionError) as error:
-            problems.append(f"{path}:{number}: {error}")
+            problems.append(f"{path}:{number}: not a JSON object: {error}")
     if problems:
         raise DataError("\n".join(problems))
     return found

@@ -10,10 +10,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sleepy import stages as do
+from sleepy.context import Context
+from sleepy.outcome import Outcome, report
 from sleepy.preflight import check, planned
 from sleepy.progress import Stages, hush
-from sleepy.settings import GROUPS, name_of, settings
-from sleepy.stages import Context, Outcome
+from sleepy.settings import GROUPS, name_of, recorded, settings
 from sleepy.track import log
 
 
@@ -25,21 +26,23 @@ def run(config: DictConfig) -> None:
     s = settings(config)
     stages = planned(s.stages)
     hydra = HydraConfig.get()
-    overrides = tuple(hydra.overrides.task)
-    choices = {group: name_of(getattr(s, group), hydra.runtime.choices.get(group)) for group in GROUPS}
+    chosen, words = recorded(hydra.runtime.config_sources)
+    overrides = (*words, *hydra.overrides.task)
+    chosen |= {k: v for k, v in hydra.runtime.choices.items() if v}
+    choices = {group: name_of(getattr(s, group), chosen.get(group)) for group in GROUPS}
     tracker = s.track.open()
     check(s, stages, choices, tracker)
     parent = None
     if hydra.mode == RunMode.MULTIRUN:
         parent = tracker.parent(str(Path(hydra.sweep.dir).resolve()), "sweep")
     tags = {
-        "experiment": hydra.runtime.choices.get("experiment") or "",
+        "experiment": chosen.get("experiment", ""),
         "algorithm": choices["algo"],
         **{group: choices[group] for group in ("model", "tasks", "data", "stream", "routing")},
     }
     if {"fetch", "repair"} & set(stages):
         hush()
-    with tracker.run(name=" ".join(overrides) or "defaults", tags=tags, parent=parent) as tracked:
+    with tracker.run(name=tracker.name_of(overrides, parent), tags=tags, parent=parent) as tracked:
         resolved: Any = OmegaConf.to_container(config, resolve=True)
         log.config(tracked, resolved, list(overrides))
         folder = Path(hydra.runtime.output_dir)
@@ -82,5 +85,5 @@ def job(c: Context) -> None:
     elif "merge" in stages:
         do.merge_only(c, result)
     if after and rustfix and verdict and "report" in stages:
-        do.report(c, lab, Outcome(rustfix, before, steps, after, verdict, delivery, delivered))
+        report(c, lab, Outcome(rustfix, before, steps, after, verdict, delivery, delivered))
         lab.forget_checkpoints()

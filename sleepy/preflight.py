@@ -33,6 +33,8 @@ def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: 
         find(s.file)
     elif s.file or s.write:
         raise ConfigError(f"file: got {s.file!r}, but no stage repairs it. Add stages=[repair]")
+    if {"baseline", "repair"} & set(stages):
+        s.engine.check_machine()
     if "evaluate" in stages and not s.engine.loads:
         raise ConfigError(
             f"engine={choices['engine']} asks a model that is served elsewhere, but the stage evaluate asks the model "

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at a task. `signature`: the kind of error it gives ("": none); `by_load`: the load may have failed it."""
+    """One try at a task. `signature`: the kind of error it gives ("": none); `by_load`: the load may have failed it;
+    `cut`: the answer was cut for length."""
 
     text: str
     program: str
@@ -18,6 +19,7 @@ class Attempt:
     seconds: float
     signature: str = ""
     by_load: bool = False
+    cut: bool = False
 
 
 @dataclass(frozen=True)

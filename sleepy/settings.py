@@ -7,11 +7,14 @@ there is no other registry. A section's field (`lora`) holds its one dataclass.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
-from typing import Any, get_type_hints
+from pathlib import Path
+from typing import Any, cast, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from sleepy.adapters.combine import Combine
 from sleepy.deliver.export import Export
@@ -38,16 +41,17 @@ from sleepy.train.settings import Train
 class Settings:
     """Everything that a user can set.
 
-    stages: what to do, in the pipeline's order whatever the order given; see `sleepy.pipeline.NEEDS`.
-    seed: of everything drawn at random: adapter, order of examples, dropout, bootstrap (at least 0).
-    device: where training runs: "auto" (CUDA, else Apple's MPS, else the CPU), "cpu", "cuda" or "mps".
-    cache: folder of models, verdicts and baselines.
+    stages: what to do. The order is always the pipeline's, whatever the order given.
+    seed: decides everything that is drawn at random: the adapter's first values, the order of examples, dropout (at
+        least 0).
+    device: where training runs. "auto" is CUDA, else Apple's MPS, else the CPU.
+    cache: folder of models, compiler verdicts and measured scores, shared by all runs.
     checkpoints: folder of the checkpoints from which a killed run resumes.
     episodes: file in which every attempt of a model is recorded (SQLite).
-    debug: show tracebacks (on the command line alone).
-    file: what stages=[repair] repairs: a Rust file, or the folder of a cargo project.
-    write: put the repair in the file's place.
-    edition: of a single file, "2018", "2021" or "2024"; a project states its own.
+    debug: show tracebacks. It has an effect on the command line only.
+    file: a Rust file, or the folder of a cargo project, for stages=[repair].
+    write: overwrite the file with its repair. Otherwise the repair is only shown.
+    edition: the Rust edition of a single file. A project states its own.
     """
 
     stages: list[str] = field(default_factory=list)
@@ -97,6 +101,8 @@ def register() -> None:
 
 def settings(config: DictConfig) -> Settings:
     """The composed config as dataclasses. Raises ConfigError with every problem of its values."""
+    if OmegaConf.get_type(config) is dict:  # a recorded one, which Hydra knows no schema of
+        config = _typed(config)
     found = {f.name: _value(f.name, config[f.name]) for f in fields(Settings)}
     made = Settings(**found)
     problems = problems_of(made) + [
@@ -105,6 +111,16 @@ def settings(config: DictConfig) -> Settings:
     if problems:
         raise ConfigError("the config has problems:\n" + "\n".join(f"  {line}" for line in problems))
     return made
+
+
+def recorded(sources: Iterable[Any]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What was chosen for each group, and the words of the command line, where the config is an earlier job's: its
+    hydra.yaml lies beside it. `sources` are Hydra's `runtime.config_sources`."""
+    files = [Path(source.path) / "hydra.yaml" for source in sources if source.provider == "main"]
+    earlier = OmegaConf.load(files[0]) if files and files[0].is_file() else OmegaConf.create()
+    choices = OmegaConf.select(earlier, "hydra.runtime.choices") or {}
+    words = OmegaConf.select(earlier, "hydra.overrides.task") or ()
+    return {group: name for group, name in choices.items() if name}, tuple(words)
 
 
 def name_of(option: object, chosen: str | None = None) -> str:
@@ -118,6 +134,24 @@ def _value(name: str, node: Any) -> Any:
         return _plain(node)
     option: Any = _class(node["_target_"]) if name in GROUPS else _HINTS[name]
     return option(**{f.name: _plain(node[f.name]) for f in fields(option)})
+
+
+def _typed(config: DictConfig) -> DictConfig:
+    """A config with the schema that Hydra would have checked it by. Raises ConfigError for what that does not allow."""
+    schema = OmegaConf.structured(_root())
+    for group in GROUPS:
+        target = str(OmegaConf.select(config, f"{group}._target_", default=""))
+        try:
+            schema[group] = OmegaConf.structured(_node(_class(target), target))
+        except (ValueError, ImportError, AttributeError, TypeError) as error:
+            raise ConfigError(
+                f"{group}: got _target_ {target!r}, which is no option of this group. A recorded config must be of "
+                "this version of sleepy, and keeps its choices. Give the command in overrides.yaml again instead"
+            ) from error
+    try:
+        return cast(DictConfig, OmegaConf.merge(schema, config))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
 
 
 def _class(target: str) -> Any:

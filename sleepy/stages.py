@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from sleepy.artifacts import BaseModel, TaskSet
+from sleepy.context import Context
 from sleepy.deliver.deliver import Delivery, deliver
 from sleepy.deliver.merge import merge
 from sleepy.evaluate.candidates import Adapted, Base, Live, Measured, Routed
@@ -19,47 +19,27 @@ from sleepy.exam.builtin import every_koan
 from sleepy.gate.gate import Verdict
 from sleepy.own_code.repair import find, repair_own
 from sleepy.pairs.builtin import load_pairs
-from sleepy.progress import Stages, say
-from sleepy.report.summary import RunSummary
+from sleepy.progress import say
 from sleepy.results import Scores
 from sleepy.routing.route import accuracy
 from sleepy.sandbox.checker import Checker
-from sleepy.settings import Settings
 from sleepy.study.lab import Lab, Recipe
 from sleepy.study.promotion import promote, to_repair_with
-from sleepy.study.step import Step, after_all, course, history, last_verdict
+from sleepy.study.step import Step, after_all, course, last_verdict
 from sleepy.subspace import page
 from sleepy.track import log
 from sleepy.track.adapters import adapter_folders
-from sleepy.track.run import Run
-from sleepy.track.tracker import Tracker
 
 MERGED = "merged"  # folder of the merged weights, where they are to stay
-
-
-@dataclass(frozen=True)
-class Context:
-    """What every stage may use: settings `s`, the names of the options chosen, and where the run is recorded."""
-
-    s: Settings
-    stages: tuple[str, ...]
-    choices: dict[str, str]
-    overrides: tuple[str, ...]
-    tracker: Tracker
-    run: Run
-    folder: Path
-    watch: Stages
-
-    @property
-    def cache(self) -> Path:
-        """Folder of models and of what was measured once."""
-        return Path(self.s.cache).expanduser()
 
 
 def fetch(c: Context) -> BaseModel:
     """The model: brought once, mapped afterwards."""
     with c.watch.stage("fetch", unit="model"):
-        return c.s.model.fetch(c.cache)
+        base = c.s.model.fetch(c.cache)
+    if "train" in c.stages and c.s.algo.trains and c.s.stream.learns:
+        c.s.lora.check(base)
+    return base
 
 
 def prove(c: Context) -> tuple[TaskSet, TaskSet, Checker]:
@@ -216,64 +196,6 @@ def merge_only(c: Context, result: Live) -> None:
     if isinstance(result, Adapted):
         with c.watch.stage("merge", unit="model"):
             merge(result.adapter, result.model, c.folder / MERGED)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a whole run came to."""
-
-    rustfix: Scores
-    before: Measured[Base]
-    steps: tuple[Step, ...]
-    after: Measured[Live]
-    verdict: Verdict[Live]
-    delivery: Delivery | None
-    delivered: Measured | None
-
-
-def report(c: Context, lab: Lab, o: Outcome) -> None:
-    """The table in the terminal, and the page with its pictures."""
-    revision, dirty = log.code(c.run)
-    exported = o.delivery.exported if o.delivery else None
-    with c.watch.stage("report", unit="page"):
-        summary = RunSummary(
-            name=" ".join(c.overrides) or "defaults",
-            overrides=c.overrides,
-            model=lab.base.name,
-            algorithm=_made(c, o.after.candidate),
-            tasks=lab.exam,
-            rustfix=o.rustfix,
-            before=o.before.scores,
-            after=o.after.scores,
-            delivered=o.delivered.scores if o.delivered else None,
-            cached=frozenset(n for n, m in (("baseline", o.before), ("trained", o.after)) if m.cached),
-            comparison=compare(o.before.scores, o.after.scores),
-            verdict=o.verdict,
-            mixes=tuple((step.name, step.mix) for step in o.steps if step.mix),
-            adapter=o.after.candidate.adapter if isinstance(o.after.candidate, Adapted) else None,
-            gguf=exported.file if exported else None,
-            proof=o.delivery.proof if o.delivery else "",
-            seconds=c.watch.seconds,
-            run_id=c.run.id,
-            ui_line=c.tracker.ui_line(),
-            revision=revision,
-            dirty=dirty,
-            warnings=o.delivery.warnings if o.delivery else (),
-            course=course(o.before.scores, o.steps),
-            history=history(o.before.scores, o.steps),
-        )
-        files = c.s.report.write(c.folder, summary)
-        for path in (files.page, *files.pictures):
-            c.run.artifact(path, "report")
-    c.s.report.show(summary, files)
-
-
-def _made(c: Context, result: Live) -> str:
-    """How the model came about, in a few words."""
-    if not c.s.stream.several:
-        return c.choices["algo"]
-    group = "routing" if isinstance(result, Routed) else "merge"
-    return f"{c.choices['algo']}, stream={c.choices['stream']}, {group}={c.choices[group]}"
 
 
 def repair(c: Context) -> None:

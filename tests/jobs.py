@@ -11,7 +11,8 @@ from typing import Any
 from sleepy.settings import Settings
 
 ROOT = Path(__file__).parent.parent
-SMALL = ["experiment=smoke", "train.checkpoint_every=1", "engine.threads=1"]  # one thread: tests run side by side
+# One thread, since tests run side by side; a rate at which two steps make an update that a file can keep.
+SMALL = ["experiment=smoke", "train.checkpoint_every=1", "engine.threads=1", "train.lr=0.002"]
 
 
 def sleepy(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ from sleepy.errors import ConfigError
 from sleepy.explain import explain
 from sleepy.preflight import planned
 from sleepy.settings import SECTIONS, register
-from tests.jobs import ROOT, chosen, composed, job, sleepy
+from tests.jobs import ROOT, artifacts, chosen, composed, job, runs, sleepy
 
 
 def test_help_and_config_answer_without_loading_anything_heavy(tmp_path: Path) -> None:
@@ -47,6 +49,14 @@ def test_what_the_config_states_is_what_the_dataclasses_default_to() -> None:
     found = chosen()
     for section in SECTIONS:
         assert getattr(found, section) == type(getattr(found, section))(), section
+
+
+def test_no_home_is_needed_to_find_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setenv("SLEEPY_CACHE", "/some/cache")
+    assert chosen().cache == "/some/cache"
+    monkeypatch.delenv("SLEEPY_CACHE")
+    assert chosen().cache == "~/.cache/sleepy"  # expanded where it is used
 
 
 @pytest.mark.parametrize(("words", "data"), [
@@ -107,7 +117,7 @@ def test_a_sweep_over_a_key_that_the_default_leaves_empty(tmp_path: Path) -> Non
     for path in koans.values():
         path.write_text("{broken\n")
     done = sleepy(tmp_path, "-m", "tasks=file", f"tasks.path={','.join(map(str, koans.values()))}", "stages=[prove]")
-    assert "tasks.path: " not in done.stderr and done.stderr.count("jsonl:1: not JSON") >= 1
+    assert "tasks.path: " not in done.stderr and done.stderr.count("jsonl:1: not a JSON object") >= 1
 
 
 @pytest.mark.parametrize(("word", "key", "value"), [
@@ -152,10 +162,84 @@ def test_what_does_not_go_together_is_said_before_anything_is_loaded(
     assert said in str(error.value) and not (tmp_path / "none").exists()
 
 
+def test_what_only_the_swept_choices_have_can_be_swept_over(tmp_path: Path) -> None:
+    import yaml
+
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "dense.yaml").write_text(
+        "# @package _global_\ndefaults: [{override /model: smollm2-135m}, _self_]\nmerge: {density: 0.3}\n"
+        "tasks: {per_level: 1, families: [type_mismatch]}\n"
+    )
+    words = [
+        "experiment=dense", f"repair.ask={300 * 'x'}", "stages=[prove]", "data=all,mixed", "data.examples=8",
+        "merge=ties,dare_ties",
+    ]  # fmt: skip
+    done = sleepy(tmp_path, "--config-dir", "mine", "-m", *words)
+    assert done.returncode == 0, done.stderr
+    parent, *jobs = runs(tmp_path)
+    assert (parent.data.tags["sleepy.swept"], parent.info.status) == ("data merge", "FINISHED")
+    (record,) = tmp_path.glob("multirun/*/*/multirun.yaml")
+    assert yaml.safe_load(record.read_text())["hydra"]["overrides"]["task"] == words
+    for run, (data, merge) in zip(jobs, itertools.product(["all", "mixed"], ["ties", "dare_ties"]), strict=True):
+        typed = artifacts(run) / "config" / "overrides.txt"
+        assert typed.read_text().split() == [*words[:3], f"data={data}", words[4], f"merge={merge}"]
+        params = run.data.params
+        assert (params["data.examples"], params["merge.how"], params["merge.density"]) == ("8", merge, "0.3")
+        assert run.info.run_name.startswith(f"data={data} merge={merge} ") and len(run.info.run_name) <= 250
+
+
+def test_a_sweep_is_refused_for_the_choices_that_lack_an_option() -> None:
+    register()
+    (_, problem) = explain(["data=all,failures,mixed", "data.examples=8", "merge=glob(*ties)", "merge.density=0.3"])
+    having = "data=all, episodes, mixed, pattern, replay, targeted have it"
+    assert problem == f"  data.examples: data=failures has no such option; {having}"
+
+
+def test_files_that_do_not_go_together_are_named_before_anything_else() -> None:
+    register()
+    _, first, *others = explain(["seed=-1", "experiment=smoke", "data=failures", "lora.rr=8"])
+    assert first.startswith("  experiment=smoke sets data.examples (experiment/smoke.yaml), but data=failures has no")
+    assert "data=all, episodes" in first and first.endswith("or leave out experiment=smoke")
+    assert others == ["  lora.rr: no such option; nearest: lora.r, lora, lora.dropout"]
+
+
+@pytest.mark.parametrize(("word", "quoted"), [
+    ("file=my (copy).rs", "'file=\"my (copy).rs\"'"), ("file=~/é.rs", "'file=\"~/é.rs\"'"),
+    ("tasks.families=[é,b]", "'tasks.families=[\"é\",\"b\"]'"), ("file", ""),
+])  # fmt: skip
+def test_a_word_that_must_be_quoted_is_shown_quoted(word: str, quoted: str) -> None:
+    (_, problem) = explain([word])
+    assert problem.startswith(f"  {word}: cannot be read as key=value (") and problem.endswith(quoted or ")")
+    if quoted:
+        assert explain(shlex.split(quoted)) == []
+
+
+def test_a_recorded_config_runs_again(tmp_path: Path) -> None:
+    first = sleepy(tmp_path, "experiment=smoke", "algo=targeted", "data=all", "seed=7", "stages=[prove]")
+    (record,) = tmp_path.glob("outputs/*/*/.hydra")
+    again = ["--config-path", str(record.relative_to(tmp_path)), "--config-name", "config"]
+    second = sleepy(tmp_path, *again, "lora.r=4")
+    swept = sleepy(tmp_path, "-m", *again, "seed=8,9")
+    assert [done.returncode for done in (first, second, swept)] == [0, 0, 0], second.stderr + swept.stderr
+    one, two, parent, *jobs = runs(tmp_path)
+    assert (two.data.params["seed"], two.data.params["lora.r"], two.data.params["train.steps"]) == ("7", "4", "2")
+    assert two.info.run_name == f"{one.info.run_name} lora.r=4"
+    for tag in ("algorithm", "experiment", "data", "model"):
+        assert one.data.tags[tag] == two.data.tags[tag] == jobs[-1].data.tags[tag]
+    assert parent.info.status == "FINISHED" and [run.data.params["seed"] for run in jobs] == ["8", "9"]
+    for word, said in (
+        ("lora.r=many", "error: lora.r: Value 'many' of type 'str' could not be converted to Integer"),
+        ("data=failures", "data=failures: a recorded config has its choices written out"),
+        ("model._target_=gone.Model", "model: got _target_ 'gone.Model', which is no option of this group"),
+    ):
+        refused = sleepy(tmp_path, *again, word)
+        assert refused.returncode == 1 and said in refused.stderr, refused.stderr
+
+
 def test_a_broken_koan_line_names_file_and_line(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text("{broken\n")
     done = sleepy(tmp_path, "tasks=file", "tasks.path=mine.jsonl", "stages=[prove]")
-    assert done.returncode == 1 and "mine.jsonl:1: not JSON" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "mine.jsonl:1: not a JSON object" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_koan_whose_fix_does_not_compile_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
 
 def test_the_terminal_says_what_came_out_and_where_it_is(smoke: tuple[Path, Done]) -> None:
     folder, done = smoke
-    for said in ("baseline", "trained", "exact McNemar p", "95 % bootstrap interval", "no_loss", "mlflow ui"):
+    for said in ("baseline", "trained", "exact McNemar p", "95 % score interval", "no_loss", "mlflow ui"):
         assert said in done.stdout, said
     for stage in STAGES:
         assert stage in done.stderr

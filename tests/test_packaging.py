@@ -87,14 +87,13 @@ def test_ci_runs_the_readmes_test_command() -> None:
         assert "bash setup.sh && .venv/bin/python run.py" in readme.read_text()
 
 
-def test_the_installed_command_finds_its_config_from_anywhere(tmp_path: Path) -> None:
-    code = "import sys; sys.argv[0] = 'sleepy'; from run import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "--cfg", "job"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "algo" in yaml.safe_load(done.stdout)
+def test_installing_puts_nothing_but_sleepy_among_the_top_level_modules() -> None:
+    """A module of everybody's called `run` or `conf` would be in the way of another package's."""
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert built["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"] == ["sleepy"]
+    assert "scripts" not in built["project"]
+    files = importlib.metadata.files("sleepy") or []
+    assert not [f for f in files if f.parts[0] in ("run.py", "conf")]
 
 
 def test_the_algorithm_of_contributing_works_with_its_two_files_alone(tmp_path: Path) -> None:

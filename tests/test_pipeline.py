@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sleepy.artifacts import Mix
+from sleepy.engines.ollama import Ollama
+from sleepy.episodes.store import open_episodes
 from sleepy.errors import ConfigError
 from sleepy.evaluate.scores_file import read_scores
-from tests.jobs import artifacts, job, runs
+from sleepy.exam.read import read_tasks
+from sleepy.tensors import digest_of_tensors
+from tests.jobs import artifacts, chosen, job, runs
 from tests.models.places import write_gguf
 
 Job = Callable[..., Any]
@@ -41,7 +47,7 @@ def run(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     ]  # fmt: skip
 
     def run(*more: str) -> Any:
-        threads = [] if "engine=transformers" in more else ["engine.threads=1"]
+        threads = [] if any(word.startswith("engine=") for word in more) else ["engine.threads=1"]
         return job(tmp_path, *words, *threads, *more)
 
     return run
@@ -53,6 +59,7 @@ def scores(found: Any, name: str) -> Any:
 
 def test_what_is_measured_is_judged_promoted_and_delivered(run: Job, tmp_path: Path) -> None:
     from mlflow import MlflowClient
+    from safetensors.torch import load_file
 
     found = run("export.measure=true", "export.quantization=q8_0")
     tags, metrics = found.data.tags, found.data.metrics
@@ -61,10 +68,15 @@ def test_what_is_measured_is_judged_promoted_and_delivered(run: Job, tmp_path: P
     assert scores(found, "baseline").tasks_digest == scores(found, "eval").tasks_digest
     assert metrics["eval/tasks"] == metrics["delivered/tasks"] == 3 == metrics["gate/koans"]
     assert {"rustfix/pass_rate", "eval/stratum/neither/pass_rate", "compare/neither/p_value"} <= metrics.keys()
-    if tags["gate"] == "promoted":
-        client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-        version = client.get_model_version_by_alias("sleepy-tiny", "promoted")
-        assert (version.run_id, Path(version.source).name) == (found.info.run_id, "adapter")
+    assert tags["gate"] == "promoted", tags["gate.reason"]  # other answers, none of them right, before and after
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    version = client.get_model_version_by_alias("sleepy-tiny", "promoted")
+    promoted = load_file(Path(version.source.removeprefix("file://")) / "adapter_model.safetensors")
+    with open_episodes(tmp_path / "episodes.db", create=False) as store:
+        asked = {(e.adapter, e.model) for e in store.episodes()}
+    assert digest_of_tensors(promoted) == tags["adapter.digest"]
+    assert {adapter for adapter, _ in asked} == {"", tags["adapter.digest"]}
+    assert tags["gguf.digest"] in {model for _, model in asked}  # the delivered file, a further column
     (folder,) = tmp_path.glob("outputs/job-*/export")
     assert {p.name for p in folder.iterdir()} == {"model-q8_0.gguf", "adapter.gguf", "Modelfile"}
 
@@ -98,9 +110,10 @@ def test_an_adapter_that_changes_no_answer_is_not_promoted(run: Job) -> None:
     assert found.data.tags["gate"] == "refused" and "no answer changed" in found.data.tags["gate.reason"]
 
 
-@pytest.mark.parametrize("algo", "naive targeted replay ewc olora sure sam osf share coef_only none".split())
+@pytest.mark.parametrize("algo", "naive targeted replay ewc olora sure ssr sam osf share coef_only grpo none".split())
 def test_every_algorithm(run: Job, algo: str) -> None:
-    found = run(f"algo={algo}", "data=all", "train.steps=1")
+    more = ["algo.group=2", "algo.max_new_tokens=1024"] if algo == "grpo" else []
+    found = run(f"algo={algo}", "data=all", "train.steps=1", *more)
     assert found.data.tags["algorithm"] == algo and {"gate", "gate.reason"} <= found.data.tags.keys()
     assert ("adapter.digest" in found.data.tags) == (algo != "none")
     if algo == "none":
@@ -137,6 +150,11 @@ def test_seeds_of_cycles_do_not_overlap(run: Job, tmp_path: Path) -> None:
         run("stream=cycles", "stream.cycles=2", "data=all", "data.examples=4", f"seed={seed}")
     mixes = [path.read_text() for path in sorted(tmp_path.glob("outputs/job-*/cycle-*/mix.jsonl"))]
     assert len(mixes) == 4 == len(set(mixes))
+    page = (tmp_path / "outputs/job-0/report.md").read_text()
+    for step in ("cycle-1", "cycle-2"):  # each cycle with its own mix, and not the last one's
+        mix = Mix(read_tasks(tmp_path / f"outputs/job-0/{step}/mix.jsonl", needs_tests=False), {})
+        (line,) = [line for line in page.splitlines() if f"training mix of {step}" in line]
+        assert mix.digest in line
 
 
 def test_the_gate_does_not_choose_by_what_is_reported_on(run: Job) -> None:
@@ -184,6 +202,64 @@ def test_without_a_model_nothing_is_loaded(run: Job, tmp_path: Path, monkeypatch
     assert "let w = v.clone();" in (tmp_path / "mine.rs").read_text()
     with pytest.raises(ConfigError, match="asks no model"):
         run("repair=rustfix")
+
+
+@pytest.fixture
+def killed(run: Job, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """`killed(words)`: the same job, ended in its second training step; a checkpoint of the first is left."""
+
+    def job(*words: str) -> None:
+        def ended(algorithm: Any, trainer: Any) -> None:
+            if trainer.step:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("sleepy.train.sft.Sft.after_step", ended)
+            with pytest.raises(KeyboardInterrupt):
+                run("train.steps=3", "train.checkpoint_every=1", *words)
+
+    return job
+
+
+def test_what_changes_no_number_does_not_keep_a_killed_run_from_its_checkpoint(
+    run: Job, killed: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed()
+    run("train.steps=3", "train.checkpoint_every=2", "device=auto")
+    shown = capsys.readouterr().err
+    assert "Resuming after step 1 " in shown and "Starting anew" not in shown
+
+
+def test_a_checkpoint_that_does_not_fit_is_named_with_what_differs(
+    run: Job, killed: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed()
+    (folder,) = (tmp_path / "outputs/checkpoints").iterdir()
+    run("train.steps=3", "train.lr=0.02", "algo=sam")
+    assert "Starting anew" not in capsys.readouterr().err  # another algorithm's
+    run("train.steps=3", "train.lr=0.02", "lora.alpha=8")
+    place = folder.relative_to(tmp_path)
+    differing = "differs in lora.alpha (16.0, now 8.0), train.lr (0.01, now 0.02)\n"
+    assert f"Starting anew: the unfinished checkpoint {place} (step 1 of 3) {differing}" in capsys.readouterr().err
+
+
+def test_what_can_be_known_early_is_said_early(run: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"no linear layer called v_porj. Did you mean v_proj"):
+        run("lora.target_modules=[q_proj,v_porj]")
+    assert "baseline/tasks" not in runs(tmp_path)[-1].data.metrics and not (tmp_path / "episodes.db").exists()
+    count = len(runs(tmp_path))
+    with pytest.raises(ConfigError, match=r"tasks\.path: got mine\.jsonl, but there is no such file"):
+        chosen("tasks=file", "tasks.path=mine.jsonl")
+
+    def version(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr("sleepy.engines.engine.version", version)
+    with pytest.raises(ConfigError, match="engine=transformers needs the package transformers"):
+        run("engine=transformers", "stages=[fetch,prove,baseline]")
+    with pytest.raises(ConfigError, match=r"engine=ollama needs the package ollama \(pip install -e '\.\[ollama\]'\)"):
+        Ollama().check_machine()
+    assert len(runs(tmp_path)) == count  # nothing was begun
 
 
 def test_a_users_file_is_repaired_with_the_adapter_in_use(run: Job, tmp_path: Path, capsys: Any) -> None:

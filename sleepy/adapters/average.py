@@ -19,9 +19,10 @@ _NOISE = 1e-6  # singular values below this share of the largest are float32's r
 @dataclass(frozen=True, kw_only=True)
 class Average(Combine):
     """The mean of dW = (alpha / r) B A over the adapters, best approximated at a rank (Eckart and Young 1936). Adapters
-    that Share has made of one basis are averaged within it: no more ranks are needed than the basis has directions.
+    that Share made from one basis are averaged within it, so that the result needs no more ranks than the basis has
+    directions.
 
-    rank: of the result (0: as high as it takes to lose nothing).
+    rank: the rank of the result. 0 is as high as needed to lose nothing (at least 0).
     """
 
     combines = True

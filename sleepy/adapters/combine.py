@@ -17,7 +17,8 @@ from sleepy.errors import ConfigError
 class Combine:
     """Takes one adapter as it is. Several must be combined by another option, or routed.
 
-    keep: leave the merged weights that the export is made from (as large as the model in f16) in the run's folder.
+    keep: keep the merged weights, from which the export is made, in the run's folder. They are as large as the model in
+        f16.
     """
 
     combines: ClassVar[bool] = False  # whether it makes one adapter of several

@@ -13,7 +13,7 @@ from sleepy.adapters._plain import names_another_model, not_plain
 from sleepy.adapters.factors import Factors, Pair
 from sleepy.artifacts import Adapter, BaseModel
 from sleepy.errors import ModelError
-from sleepy.files import write_json
+from sleepy.files import whole, write_json, write_tensors
 from sleepy.tensors import WEIGHTS, digest_of_tensors, mapped
 
 _CONFIG, _TENSORS, _RECORD = "adapter_config.json", "adapter_model.safetensors", "sleepy.json"
@@ -94,7 +94,6 @@ def adapter_in(folder: Path, base: BaseModel) -> Adapter:
 def write_lora(factors: Factors, folder: Path, base: str) -> None:
     """Write `factors`, all of one rank, as a PEFT folder of scale 1; `base` is the base model's name."""
     from peft import LoraConfig
-    from safetensors.torch import save_file
 
     rank = len(next(iter(factors.values()))[1])
     modules = sorted({name.rpartition(".")[2] for name in factors})
@@ -103,10 +102,11 @@ def write_lora(factors: Factors, folder: Path, base: str) -> None:
     )
     config.inference_mode = True
     config.target_modules = modules  # PEFT made a set of it, which would be written in another order every time
-    config.save_pretrained(folder)
     tensors = {f"{_PREFIX}{name}{_B}": b.contiguous() for name, (b, _) in factors.items()}
     tensors |= {f"{_PREFIX}{name}{_A}": a.contiguous() for name, (_, a) in factors.items()}
-    save_file(tensors, folder / _TENSORS, {"format": "pt"})
+    with whole(folder) as partial:
+        config.save_pretrained(partial)
+        write_tensors(partial / _TENSORS, tensors, {"format": "pt"})
 
 
 def seal(folder: Path, base: BaseModel, record: Mapping[str, object]) -> str:

@@ -26,7 +26,7 @@ class Weighted(Combine):
         2023, arXiv 2306.01708) and "dare_ties" (Yu et al. 2023, arXiv 2311.03099) do so after trimming and a vote on
         signs. All but cat and svd need adapters of one rank.
     density: share of the numbers that ties and dare_ties keep (above 0 for these two, 0 for the others; at most 1).
-    rank: of svd's result (0: that of the largest adapter; for the others always 0).
+    rank: the rank of svd's result. 0 is that of the largest adapter; for the others it is always 0 (at least 0).
     """
 
     combines = True

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sleepy.artifacts import GgufFile, Prompt
 from sleepy.deliver.export import Export, Files
+from sleepy.deliver.kept import Kept
 from sleepy.deliver.merge import merge
 from sleepy.evaluate.candidates import Adapted, Base, Exported, Live, Routed
 from sleepy.gguf.adapter import adapter_gguf
@@ -24,7 +25,13 @@ class Delivery:
     adapters: tuple[GgufFile, ...] = ()
     modelfile: Path | None = None
     proof: str = ""
+    kept: Kept | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """How the file was proven, and what it keeps of the update."""
+        return "; ".join([*([self.proof] if self.proof else []), *([self.kept.line] if self.kept else [])])
 
 
 def deliver(
@@ -43,7 +50,7 @@ def deliver(
         files: Files = export.export(weights, candidate.model, adapter, prompts, folder, name)
     exported = Exported(candidate.model, files.gguf, candidate)
     adapters = (files.adapter_gguf,) if files.adapter_gguf else ()
-    return Delivery(exported, adapters, files.modelfile, files.proof, files.warnings)
+    return Delivery(exported, adapters, files.modelfile, files.proof, files.kept, files.warnings)
 
 
 @contextmanager

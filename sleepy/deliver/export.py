@@ -6,41 +6,48 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sleepy.adapters.folder import read_updates
 from sleepy.artifacts import Adapter, BaseModel, GgufFile, Prompt
+from sleepy.deliver.kept import TOO_LITTLE, Kept, kept
 from sleepy.deliver.modelfile import modelfile
 from sleepy.deliver.proof import NOT_COMPARED, Proof, prove
 from sleepy.errors import ModelError
 from sleepy.files import need_space, whole
 from sleepy.gguf.adapter import adapter_gguf
-from sleepy.gguf.quantize import quantize_like
+from sleepy.gguf.layout import places
+from sleepy.gguf.quantize import quantize_keeping, quantize_like
 from sleepy.gguf.write import write_f16
 from sleepy.options import choice, ranged
 
 
 @dataclass(frozen=True)
 class Files:
-    """The model file to be served, what came with it, and one line that says how it was proven."""
+    """The model file to be served, what came with it, how it was proven, and what it keeps of the adapter's update."""
 
     gguf: GgufFile
     adapter_gguf: GgufFile | None
     modelfile: Path | None
     proof: str
     warnings: tuple[str, ...]
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
     """Writes model-<quantization>.gguf and what goes with it.
 
-    quantization: how weights are stored, "q4_k_m" (about 5 bits a weight), "q8_0" (8.5) or "f16" (16).
-    keep_f16: keep model-f16.gguf, which the quantised file is made from; to quantise it otherwise later.
+    quantization: how weights are stored. "keep": the matrices that the adapter touches as q8_0 (f16 where the base has
+        q8_0), the others as the base has them; or all of them as "q4_k_m" (about 5 bits a weight), "q6_k" (6.6),
+        "q8_0" (8.5) or "f16" (16). Few bits erase most of a small update: see export/kept.
+    keep_f16: keep model-f16.gguf, from which the quantised file is made, so that you can quantise it differently later.
     adapter: also write the adapter alone as adapter.gguf, for llama.cpp's --lora.
-    modelfile: also write a Modelfile, for `ollama create`.
-    proof_prompts: on how many prompts the f16 file must answer as the merged model does (0 to 100; 0: not proven).
-    measure: ask the written model file the exam too: a further column of the report.
+    modelfile: also write a Modelfile, for `ollama create` (not for a file that keeps less than half of the update).
+    proof_prompts: on how many prompts the f16 file must answer as the merged model does. 0 leaves the proof out (0 to
+        100).
+    measure: ask the written model file the exam too. It becomes a further column of the report.
     """
 
-    quantization: str = choice("q4_k_m", "q8_0", "f16")
+    quantization: str = choice("keep", "q4_k_m", "q6_k", "q8_0", "f16")
     keep_f16: bool = False
     adapter: bool = True
     modelfile: bool = True
@@ -65,13 +72,22 @@ class Export:
             proof = self._proof(merged, partial, prompts)
         if final != f16:
             try:
-                quantize_like(base.gguf, f16, final, self.quantization)
+                if self.quantization == "keep":
+                    names = [update.name for update in read_updates(adapter, base)] if adapter else []
+                    quantize_keeping(base.gguf, f16, final, (p.name for p in places(base, names).values()))
+                else:
+                    quantize_like(base.gguf, f16, final, self.quantization)
             finally:
                 if not self.keep_f16:
                     f16.unlink()
         lora = adapter_gguf(adapter, base, folder / "adapter.gguf", name) if adapter and self.adapter else None
-        file, why_not = self._modelfile(merged, final) if self.modelfile else (None, ())
-        return Files(GgufFile.of(final, self.quantization), lora, file, proof.line, proof.warnings + why_not)
+        found = kept(adapter, base, final) if adapter else None
+        warnings = proof.warnings + (found.warnings if found else ())
+        file = None
+        if self.modelfile and (found is None or found.share >= TOO_LITTLE):
+            file, why_not = self._modelfile(merged, final)
+            warnings += why_not
+        return Files(GgufFile.of(final, self.quantization), lora, file, proof.line, warnings, found)
 
     def _proof(self, merged: Path, f16: Path, prompts: Sequence[Prompt]) -> Proof:
         shortest = sorted(prompts, key=lambda prompt: sum(len(message["content"]) for message in prompt.messages))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sleepy.artifacts import Completion, Prompt, Served
-from sleepy.engines.engine import Done, Engine, ignore, picker, up_to_stop
+from sleepy.engines.engine import NONE_KNOWN, Done, Engine, Known, ignore, picker, rooms, up_to_stop
 from sleepy.engines.hot import LlamaAdapters
 from sleepy.engines.lookup import Lookup
 from sleepy.errors import EngineError
@@ -23,9 +23,9 @@ _WORTH_KEEPING = 64  # tokens; fewer are evaluated again, because splitting a pr
 class LlamaCpp(Engine):
     """Answers one prompt at a time, adapter by adapter; the common prefix of an adapter's prompts is evaluated once.
 
-    context: tokens a prompt and its answer may have together (256 to 131072).
+    context: tokens that a prompt and its answer may have together (256 to 131072).
     threads: CPU threads; 0 uses every core (0 to 1024).
-    lookup: propose the broken program's own tokens and check many at once. It does not change the answer.
+    lookup: propose the broken program's own tokens and check many of them at once. This does not change the answer.
     """
 
     context: int = ranged(4096, at_least=256, at_most=131072)
@@ -87,66 +87,68 @@ class LlamaSession:
             template=template, eos_token=word["eos"], bos_token=word["bos"], add_generation_prompt=True
         )
 
-    def generate(self, prompts: Sequence[Prompt], done: Done = ignore) -> list[Completion]:
+    def generate(self, prompts: Sequence[Prompt], done: Done = ignore, known: Known = NONE_KNOWN) -> list[Completion]:
         """See Session.generate."""
         encoded = [self._encode(p) for p in prompts]
+        longest = rooms(prompts, [len(e) for e in encoded], lambda text: len(self._copy(text)), self._options.context)
         groups: dict[str, list[int]] = {}  # adapter -> indices of its prompts, in order of first appearance
         for i, prompt in enumerate(prompts):
             groups.setdefault(prompt.adapter, []).append(i)
         self._adapters.load(groups)
-        found: dict[int, Completion] = {}
+        found = dict(known)
         for adapter, places in groups.items():
+            if known.keys() >= set(places):
+                continue
             self._adapters.activate(adapter)
             self._forget(0)
             shared = _common_prefix([encoded[i] for i in places]) if len(places) > 1 else 0
             if shared:
                 self._decode(encoded[places[0]][:shared], 0)
-            for i in places:
-                found[i] = self._complete(prompts[i], encoded[i], shared)
+            for last, i in zip([-1, *places], places, strict=False):
+                if i in known:
+                    continue
+                if last in known and _kept(encoded[last], encoded[i], shared) > shared:  # as if it had been asked
+                    self._forget(shared)
+                    self._decode(encoded[last][shared:], shared)
+                found[i] = self._complete(prompts[i], encoded[i], shared, longest[i])
                 done(i, found[i])
         return [found[i] for i in range(len(prompts))]
 
     def _encode(self, prompt: Prompt) -> list[int]:
         text = self._format(messages=list(prompt.messages)).prompt + prompt.prefill
         tokens: list[int] = self._llama.tokenize(text.encode(), add_bos=False, special=True)
-        if len(tokens) >= self._options.context:
-            raise EngineError(
-                f"A prompt has {len(tokens)} tokens, the context {self._options.context}. Raise engine.context"
-            )
         return tokens
 
-    def _complete(self, prompt: Prompt, tokens: list[int], shared: int) -> Completion:
+    def _copy(self, text: str) -> list[int]:
+        tokens: list[int] = self._llama.tokenize(text.encode(), add_bos=False, special=False)
+        return tokens
+
+    def _complete(self, prompt: Prompt, tokens: list[int], shared: int, room: int) -> Completion:
+        """The answer to a prompt with these `tokens`, in at most `room` tokens."""
         from llama_cpp import llama_cpp as api
 
         start = time.perf_counter()
-        pick = picker(prompt)
-        kept = _common_prefix([[*self._held, -1], tokens])  # -1 is no token
-        if kept < shared + _WORTH_KEEPING:
-            kept = shared
+        pick = picker(prompt, room)
+        kept = _kept(self._held, tokens, shared)
         self._forget(kept)
         new = self._decode(tokens[kept:], kept, pick)
-        source = (
-            self._llama.tokenize(prompt.copy_from.encode(), add_bos=False, special=False)
-            if self._options.lookup
-            else []
-        )
-        lookup, place = Lookup(source), len(tokens)
+        lookup, place = Lookup(self._copy(prompt.copy_from) if self._options.lookup else []), len(tokens)
         answer: list[int] = []
-        room = min(prompt.max_tokens, self._options.context - place)
-        drafted, text, stopped = 0, "", False
-        while not stopped:
+        drafted, text, stopped, cut = 0, "", False, False
+        while True:
             end = next((i for i, t in enumerate(new) if api.llama_vocab_is_eog(self._vocab, t)), None)
             answer += new if end is None else new[:end]
             text, stopped = up_to_stop(self._llama.detokenize(answer).decode(errors="replace"), prompt.stop)
-            stopped = stopped or end is not None or len(answer) >= room
-            if stopped:
+            stopped = stopped or end is not None
+            cut = not stopped and len(answer) >= room
+            if stopped or cut:
                 break
             lookup.accept(new, drafted)
             draft = lookup.draft()[: room - len(answer) - 1]
             drafted, place = len(draft), len(tokens) + len(answer) - 1
             self._forget(place)
             new = self._decode([answer[-1], *draft], place, pick, len(answer), drafted)
-        return Completion(text, len(tokens), len(answer), time.perf_counter() - start)
+        return Completion(text, len(tokens), len(answer), time.perf_counter() - start, cut)
 
     @property
     def _vocab(self) -> Any:
@@ -196,6 +198,12 @@ class LlamaSession:
                 if part[i + 1 : i + 2] != picked[-1:]:
                     break
         return picked
+
+
+def _kept(held: Sequence[int], tokens: Sequence[int], shared: int) -> int:
+    """How many leading tokens of a prompt need not be evaluated, when `held` are those in memory."""
+    kept = _common_prefix([[*held, -1], tokens])  # -1 is no token
+    return kept if kept >= shared + _WORTH_KEEPING else shared
 
 
 def _common_prefix(rows: Sequence[Sequence[int]]) -> int:

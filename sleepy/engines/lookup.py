@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 # Tokens a draft: with the token before it, 16 or 32 in a call. llama.cpp's kernels take 16 rows at once: 17 cost a
-# third more, and 5 hardly less (docs/repair.md).
+# third more, and 5 hardly less (docs/results/engines.md).
 _SHORTEST, _LONGEST = 15, 31
 
 

@@ -13,6 +13,7 @@ from sleepy.engines._server import Server, Template
 from sleepy.engines.engine import Engine
 from sleepy.engines.openai import OpenAI, OpenAISession
 from sleepy.errors import EngineError
+from sleepy.gguf.header import parts_of
 from sleepy.options import ranged
 
 # What Ollama does by default besides taking the likeliest token, or drawing at the given temperature, is switched off.
@@ -21,12 +22,12 @@ _PARAMETERS = {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0}
 
 @dataclass(frozen=True, kw_only=True)
 class Ollama(Engine):
-    """Makes a model of the file under evaluation, `sleepy-<digest>:<context>`, which stays until `ollama rm`.
+    """Makes a model `sleepy-<digest>:<context>` of the file under evaluation. It stays until `ollama rm`.
 
     Newer servers refuse LoRA adapters, so only whole models are served.
 
     host: where the server listens; "" takes OLLAMA_HOST, else http://127.0.0.1:11434.
-    context: tokens a prompt and its answer may have together (256 to 131072).
+    context: tokens that a prompt and its answer may have together (256 to 131072).
     timeout: seconds to wait for an answer (above 0, to 86400).
     retries: how often a prompt is sent again, with growing pauses (0 to 20).
     """
@@ -37,6 +38,7 @@ class Ollama(Engine):
     retries: int = ranged(4, at_least=0, at_most=20)
 
     hot: ClassVar[bool] = False
+    clients: ClassVar[tuple[str, ...]] = ("ollama",)
     no_effect: ClassVar[tuple[str, ...]] = ("timeout", "retries")
 
     @contextmanager
@@ -49,6 +51,10 @@ class Ollama(Engine):
             )
         if not model.gguf.is_file():
             raise EngineError(f"There is no model file {model.gguf}: run the export stage, or fetch the model again")
+        if len(parts_of(model.gguf)) > 1:
+            raise EngineError(
+                f"engine=ollama cannot load {model.gguf}, which is split into parts. Use engine=llama_cpp"
+            )
         name = f"sleepy-{digest_of_file(model.gguf)[:16]}:{self.context}"
         url = self._created(name, model)
         with closing(Server(f"{url}/v1", "OLLAMA_API_KEY", self.timeout, self.retries)) as server:
@@ -67,11 +73,9 @@ class Ollama(Engine):
 
         The template is Ollama's own for models without one: it passes a prompt on as it is.
         """
-        try:
-            import httpx
-            from ollama import Client, ResponseError
-        except ImportError as error:
-            raise EngineError('engine=ollama needs the package ollama: pip install ".[ollama]"') from error
+        import httpx
+        from ollama import Client, ResponseError
+
         try:
             with Client(self._address, timeout=self.timeout) as client:
                 if name not in [listed.model for listed in client.list().models]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -14,26 +15,31 @@ from typing import Any, ClassVar
 
 from sleepy.artifacts import Completion, Prompt, Served
 from sleepy.engines._server import Server, Template
-from sleepy.engines.engine import Done, Engine, ignore, up_to_stop
+from sleepy.engines.engine import NONE_KNOWN, Done, Engine, Known, ignore, rooms, up_to_stop
 from sleepy.errors import EngineError
+from sleepy.gguf.header import read_header
 from sleepy.options import ranged
+from sleepy.rust.length import at_most_tokens
 
+_ROUNDED = 0.01  # by so much may a number that a server tells differ from the file's
 _URL = re.compile(r"https?://(\[[\da-fA-F:.]+\]|[^/@?:\[\s]+)(:\d+)?(/[^@?\s]*)?")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAI(Engine):
-    """Asks whatever the server serves. That has to be the file under evaluation, which cannot be loaded from here.
+    """Asks whatever the server serves. That must be the file under evaluation: no file can be loaded into a server from
+    here.
 
-    base_url: where the protocol begins, usually ending in /v1.
-    model: its name on the server; "" takes the only one that the server lists.
-    key_variable: the environment variable with the key, if the server wants one. The key itself is never recorded.
-    chat: false renders the chat template here and asks /completions to continue the text; true asks
+    base_url: the address of the API, which usually ends in /v1.
+    model: the name of the model on the server. "" takes the only one that the server lists.
+    key_variable: the environment variable that holds the key, if the server wants one. The key is never recorded.
+    chat: false renders the chat template here and asks /completions to continue the text. true asks
         /chat/completions, where the server renders, and looks for the beginning of the answer in its reply.
     timeout: seconds to wait for an answer (above 0, to 86400).
     retries: how often a request is repeated, with growing pauses or as the server asks (0 to 20).
-    parallel: requests at once (1 to 256). Several sequences in one batch may change an answer slightly.
-    extra: further fields of each request; null leaves a field out, also one of the protocol.
+    parallel: how many requests are sent at once. Several sequences in one batch may change an answer slightly (1 to
+        256).
+    extra: further fields of each request. null leaves a field out, even one of the protocol.
     """
 
     base_url: str = "http://localhost:8080/v1"
@@ -50,6 +56,7 @@ class OpenAI(Engine):
     loads: ClassVar[bool] = False
     reads_gguf: ClassVar[bool] = False
     hot: ClassVar[bool] = False
+    known_weights: ClassVar[bool] = False  # tomorrow another model may be served at this address
     no_effect: ClassVar[tuple[str, ...]] = ("key_variable", "timeout", "retries")
 
     def problems(self) -> list[str]:
@@ -63,8 +70,9 @@ class OpenAI(Engine):
 
     @contextmanager
     def open(self, model: Served) -> Iterator[OpenAISession]:
-        """See Engine.open. Raises EngineError for a second file as well: the server cannot have changed by itself, and
-        comparing a model with itself would look like training without effect."""
+        """See Engine.open. Raises EngineError for a server that says it has another model, and for a second file: the
+        server cannot have changed by itself, and comparing a model with itself would look like training without
+        effect."""
         first = self._files.setdefault("first", model.gguf)
         if first != model.gguf:
             raise EngineError(
@@ -73,7 +81,9 @@ class OpenAI(Engine):
                 "its own: model=hub model.path=<file> stages=[fetch,prove,baseline]"
             )
         with closing(self._server()) as server:
-            yield OpenAISession(self, server, self.model or _only(server), None if self.chat else Template(model))
+            name = self.model or _only(server)
+            self._hold_against(model.gguf, name)
+            yield OpenAISession(self, server, name, None if self.chat else Template(model))
 
     def identity(self) -> dict[str, object]:
         """See Engine.identity. Asks the server for the model's name if the config does not give it."""
@@ -85,22 +95,44 @@ class OpenAI(Engine):
         """The first file that was asked for, under "first". Not a field: it is no option."""
         return {}
 
-    def _server(self) -> Server:
-        return Server(self.base_url, self.key_variable, self.timeout, self.retries)
+    def _server(self, retries: int | None = None) -> Server:
+        return Server(self.base_url, self.key_variable, self.timeout, self.retries if retries is None else retries)
+
+    def _hold_against(self, file: Path, name: str) -> None:
+        """Raises EngineError when the server's list says of the model `name` that it is not `file`: llama-server tells
+        the number of its parameters and its size. Other servers tell nothing of the kind, or have no list."""
+        if not file.is_file() or "split.count" in (header := read_header(file)).values:
+            return
+        try:
+            with closing(self._server(retries=0)) as server:
+                told = _listed(server).get(name, {}).get("meta")
+        except EngineError:
+            return
+        parameters = sum(math.prod(shape) for shape, _, _ in header.tensors.values())
+        size = file.stat().st_size
+        for key, what, low, high in (
+            ("n_params", "parameters", parameters, parameters), ("size", "bytes", size - header.data, size),
+        ):  # fmt: skip
+            found = told.get(key) if isinstance(told, dict) else None
+            if isinstance(found, int | float) and not (1 - _ROUNDED) * low <= found <= (1 + _ROUNDED) * high:
+                raise EngineError(
+                    f"{self.base_url} says that {name} has {found:,} {what}, but {file} has {high:,}: it serves "
+                    "another model. Let it serve this file, or choose its model with model="
+                )
 
 
-def _listed(server: Server) -> dict[str, bool]:
-    """The names of the models that a server lists, and whether each is an adapter, which vLLM lists with its parent."""
+def _listed(server: Server) -> dict[str, dict[str, Any]]:
+    """What a server says of each model that it lists, by name."""
     answer = server.ask("/models")
     try:
-        return {str(model["id"]): bool(model.get("parent")) for model in answer["data"]}
-    except (AttributeError, KeyError, TypeError) as error:
+        return {str(model["id"]): dict(model) for model in answer["data"]}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise EngineError(f"{server.url}/models lists no models ({server.shown(answer)}): set engine.model") from error
 
 
 def _only(server: Server) -> str:
-    """The name of the one model that a server lists."""
-    names = [name for name, is_adapter in _listed(server).items() if not is_adapter]
+    """The name of the one model that a server lists; adapters, which vLLM lists with their parent, do not count."""
+    names = [name for name, model in _listed(server).items() if not model.get("parent")]
     if len(names) != 1:
         raise EngineError(f"{server.url} lists {len(names)} models ({', '.join(names)}): choose one with engine.model")
     return names[0]
@@ -116,7 +148,7 @@ class OpenAISession:
         self._options, self._server, self._model, self._template = options, server, model, template
         self._context = context
 
-    def generate(self, prompts: Sequence[Prompt], done: Done = ignore) -> list[Completion]:
+    def generate(self, prompts: Sequence[Prompt], done: Done = ignore, known: Known = NONE_KNOWN) -> list[Completion]:
         """See Session.generate. Prompts that name an adapter are answered by the server's model of that name."""
         adapters = {p.adapter for p in prompts if p.adapter}
         if missing := ", ".join(sorted(adapters - _listed(self._server).keys())) if adapters else "":
@@ -124,19 +156,27 @@ class OpenAISession:
                 f"{self._server.url} does not list the adapter {missing}: load it there under that name (vLLM: "
                 "--lora-modules), or use engine=llama_cpp"
             )
-        requests = [(i, prompt, self._fields(prompt)) for i, prompt in enumerate(prompts)]
-        answers: dict[int, Completion] = {}
+        texts = [self._template.text(prompt) if self._template else "" for prompt in prompts]
+        # without a template the tokenizer is the server's own
+        count = self._template.tokens if self._template else at_most_tokens
+        longest = rooms(prompts, list(map(count, texts)), count, self._context)
+        asked = [
+            (i, prompt, self._fields(prompt, texts[i], longest[i]))
+            for i, prompt in enumerate(prompts)
+            if i not in known
+        ]
+        answers = dict(known)
         # Its threads are daemons: neither Ctrl-C nor a failed request waits for answers that are no longer needed.
         with ThreadPool(self._options.parallel) as pool:
-            for index, answer in pool.imap_unordered(self._complete, requests):
+            for index, answer in pool.imap_unordered(self._complete, asked):
                 if self._template:
-                    self._template.check(requests[index][2]["prompt"], answer.prompt_tokens, self._server.url)
+                    self._template.check(texts[index], answer.prompt_tokens, self._server.url)
                 answers[index] = answer
                 done(index, answer)
         return [answers[i] for i in range(len(prompts))]
 
-    def _fields(self, prompt: Prompt) -> dict[str, Any]:
-        """The body of the request for a prompt. Raises EngineError when the context has no room for an answer."""
+    def _fields(self, prompt: Prompt, text: str, longest: int) -> dict[str, Any]:
+        """The body of the request for a prompt, which is `text` in the model's template if that is used here."""
         fields: dict[str, Any] = {
             "model": prompt.adapter or self._model,
             "temperature": prompt.temperature,
@@ -144,17 +184,9 @@ class OpenAISession:
             "seed": prompt.seed % 2**31,
         }
         if self._template:
-            text, longest = self._template.text(prompt), prompt.max_tokens
-            if self._context is not None:
-                tokens = self._template.tokens(text)
-                longest = min(longest, self._context - tokens)
-                if longest < 1:
-                    raise EngineError(
-                        f"A prompt has {tokens} tokens, the context {self._context}. Raise engine.context"
-                    )
             fields |= {"prompt": text, "max_tokens": longest, "stop": list(prompt.stop) or None}
         else:  # no stop, which may also stand before the program; and the beginning of the answer is generated as well
-            fields |= {"messages": list(prompt.messages), "max_tokens": prompt.max_tokens + len(prompt.prefill)}
+            fields |= {"messages": list(prompt.messages), "max_tokens": longest + at_most_tokens(prompt.prefill)}
         return {k: v for k, v in (fields | self._options.extra).items() if v is not None}
 
     def _complete(self, request: tuple[int, Prompt, dict[str, Any]]) -> tuple[int, Completion]:
@@ -166,7 +198,9 @@ class OpenAISession:
             choice, usage = reply["choices"][0], reply["usage"]
             text = choice["text"] if self._template else _after(choice["message"]["content"] or "", prompt.prefill)
             given, made = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
-            return index, Completion(up_to_stop(text, prompt.stop)[0], given, made, time.perf_counter() - start)
+            text, stopped = up_to_stop(text, prompt.stop)
+            cut = not stopped and choice.get("finish_reason") == "length"
+            return index, Completion(text, given, made, time.perf_counter() - start, cut)
         except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
             raise EngineError(
                 f"{self._server.url}{path}: expected a completion with its usage in tokens, got: "

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from sleepy.artifacts import Completion, Prompt, Served
 from sleepy.engines.arrow import add_arrow, arrow_settings
-from sleepy.engines.engine import Done, Engine, ignore, up_to_stop
+from sleepy.engines.engine import NONE_KNOWN, Done, Engine, Known, ignore, rooms, up_to_stop
 from sleepy.engines.hot import check_fit, hot_adapter
 from sleepy.errors import EngineError
 from sleepy.models.head import contiguous_head
@@ -22,8 +22,8 @@ from sleepy.train.device import pick_device, pick_dtype
 class Transformers(Engine):
     """Answers one prompt at a time.
 
-    device: "auto" (CUDA, else Apple's MPS, else the CPU), "cpu", "cuda" or "mps".
-    precision: "auto" (bf16 where the device computes in it), "bf16" or "fp32".
+    device: "auto" is CUDA, else Apple's MPS, else the CPU.
+    precision: "auto" is bf16 where the device computes in it, else fp32.
     """
 
     device: str = choice("auto", "cpu", "cuda", "mps")
@@ -31,6 +31,11 @@ class Transformers(Engine):
 
     reads_gguf: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = ("transformers", "torch")
+
+    def check_machine(self) -> None:
+        """See Engine.check_machine."""
+        super().check_machine()
+        pick_device(self.device)
 
     @contextmanager
     def open(self, model: Served) -> Iterator[TransformersSession]:
@@ -53,21 +58,26 @@ class TransformersSession:
     def __init__(self, model: Any, tokenizer: Any, served: Served) -> None:
         self._model, self._tokenizer, self._served = model, tokenizer, served
         self._weights = {name: tuple(weight.shape) for name, weight in model.named_parameters()}  # PEFT renames them
+        ends = model.generation_config.eos_token_id
+        self._ends = ends if isinstance(ends, list) else [ends]
         self._peft: Any = None
         self._loaded: dict[str, str] = {}  # name -> PEFT's name, which may not have a dot
 
-    def generate(self, prompts: Sequence[Prompt], done: Done = ignore) -> list[Completion]:
+    def generate(self, prompts: Sequence[Prompt], done: Done = ignore, known: Known = NONE_KNOWN) -> list[Completion]:
         """See Session.generate."""
         for name in dict.fromkeys(p.adapter for p in prompts):
             if name and name not in self._loaded:
                 settings = arrow_settings(name)
                 self._loaded[name] = self._load_all(*settings) if settings else self._load(name)
-        found = []
+        heads = [self._head(prompt) for prompt in prompts]
+        longest = rooms(prompts, list(map(self._count, heads)), self._count)
+        found = dict(known)
         for place, prompt in enumerate(prompts):
-            with self._with_adapter(prompt.adapter):
-                found.append(self._complete(prompt))
-            done(place, found[-1])
-        return found
+            if place not in known:
+                with self._with_adapter(prompt.adapter):
+                    found[place] = self._complete(prompt, heads[place], longest[place])
+                done(place, found[place])
+        return [found[place] for place in range(len(prompts))]
 
     def _load_all(self, top_k: int, temperature: float) -> str:
         """PEFT's name of an Arrow router over all adapters. Raises EngineError when there is none, and as `_load` and
@@ -111,14 +121,19 @@ class TransformersSession:
             self._peft.set_adapter(self._loaded[name], inference_mode=True)
         return self._peft.disable_adapter() if self._peft is not None and not name else nullcontext()
 
-    def _complete(self, prompt: Prompt) -> Completion:
+    def _head(self, prompt: Prompt) -> str:
+        """The prompt as text, and the beginning of the answer."""
+        head = self._tokenizer.apply_chat_template(list(prompt.messages), tokenize=False, add_generation_prompt=True)
+        return str(head) + prompt.prefill
+
+    def _count(self, text: str) -> int:
+        return len(self._tokenizer(text, add_special_tokens=False).input_ids)
+
+    def _complete(self, prompt: Prompt, head: str, room: int) -> Completion:
         import torch
 
         start = time.perf_counter()
-        head = self._tokenizer.apply_chat_template(list(prompt.messages), tokenize=False, add_generation_prompt=True)
-        inputs = self._tokenizer(head + prompt.prefill, add_special_tokens=False, return_tensors="pt").to(
-            self._model.device
-        )
+        inputs = self._tokenizer(head, add_special_tokens=False, return_tensors="pt").to(self._model.device)
         given = inputs["input_ids"].shape[1]
         how: dict[str, Any] = {"do_sample": False, "repetition_penalty": 1.0}  # a fix repeats the program
         if prompt.temperature:  # the whole vocabulary, whatever the model's own generation_config says
@@ -129,11 +144,12 @@ class TransformersSession:
             out = self._model.generate(
                 **inputs,
                 **how,
-                max_new_tokens=prompt.max_tokens,
+                max_new_tokens=room,
                 stop_strings=list(prompt.stop) or None,
                 tokenizer=self._tokenizer,
                 pad_token_id=self._tokenizer.eos_token_id,
             )
         answer = out[0, given:]
-        text, _ = up_to_stop(self._tokenizer.decode(answer, skip_special_tokens=True), prompt.stop)
-        return Completion(text, given, len(answer), time.perf_counter() - start)
+        text, stopped = up_to_stop(self._tokenizer.decode(answer, skip_special_tokens=True), prompt.stop)
+        cut = not stopped and len(answer) >= room and int(answer[-1]) not in self._ends
+        return Completion(text, given, len(answer), time.perf_counter() - start, cut)

@@ -6,12 +6,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from sleepy.artifacts import Completion, HotAdapter, Prompt, Served, TaskSet, digest_of
 from sleepy.engines.engine import Engine
 from sleepy.episodes.record import recorder
 from sleepy.episodes.store import open_episodes
+from sleepy.evaluate.answers import Answers
 from sleepy.evaluate.candidates import C, Candidate, Exported, Measured
 from sleepy.evaluate.harness import Examination
 from sleepy.evaluate.nobody import COMPILER, NoEngine
@@ -23,7 +25,7 @@ from sleepy.repair.strategy import Strategy
 from sleepy.results import Scores
 from sleepy.sandbox.checker import Judge
 
-_VERSION = 4  # raise it when scores of the same inputs may change
+_VERSION = 5  # raise it when scores of the same inputs may change
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +49,23 @@ class Examiner:
     def measure(self, candidate: C, tasks: TaskSet, stage: str = "evaluate", judge: Judge | None = None) -> Measured[C]:
         """Scores of a candidate, by `judge` where another than the examiner's own is given.
 
-        Everything that determines them names the file they are kept in, the first prompts themselves included. Scores
-        that may depend on the machine's load are not kept. EngineError and SandboxError go through.
+        Everything that determines them names the file they are kept in, the first prompts themselves included. Until
+        all are there, the answers are kept beside it: an interrupted evaluation goes on with them, and so does one of
+        which the machine's load may have spoiled a verdict, and which is therefore not kept itself. Scores of
+        weights that nobody knows, as behind a server, are not kept at all. EngineError and
+        SandboxError go through.
         """
         asks = self._examination(candidate, judge or self.judge)
         prompts = digest_of([asdict(prompt) for prompt in asks.first_prompts(tasks)])
         asked = [asks.engine.identity(), asks.repair.identity(), prompts, asks.judge.identity]
+        keeps = asks.engine.known_weights
         path = self.known / f"{digest_of([_VERSION, candidate.digest, tasks.digest, *asked])}.json"
-        if path.is_file():
+        if keeps and path.is_file():
             with self.stages.stage(stage, len(tasks), "koan"):
                 return Measured(candidate, read_scores(path), cached=True)
+        answers = Answers(path.with_suffix(".answers.jsonl"))
+        if answers and keeps:
+            say(f"{stage}: going on with {len(answers)} answers of an evaluation that did not end")
         digests = {name: adapter.digest for name, adapter in candidate.adapters.items()}
         with (
             self.stages.stage(stage, len(tasks), "koan") as done,
@@ -64,11 +73,17 @@ class Examiner:
             self.served(candidate) as served,
         ):
             record = recorder(store, self.run, candidate.digest, digests)
-            scores = replace(asks, record=record).run(served, tasks, done)
+            scores = replace(asks, record=record, answers=answers if keeps else None).run(served, tasks, done)
         if loaded := [r.task for r in scores.results if any(attempt.by_load for attempt in r.attempts)]:
-            say(f"Scores not cached: {', '.join(loaded)} may have timed out because the machine was busy.")
-        else:
+            say(
+                f"Scores not cached: {', '.join(loaded)} may have timed out because the machine was busy. "
+                "The same command judges the answers again"
+            )
+        elif keeps:
             write_scores(path, scores)
+            answers.drop()
+        else:
+            _say_unknown()
         return Measured(candidate, scores)
 
     def rustfix(self, tasks: TaskSet) -> Scores:
@@ -108,3 +123,9 @@ class Examiner:
         names = list(candidate.adapters)
         repair = self.repair.serving(names) if names else self.repair.alone()
         return Examination(self.engine if repair.asks else NoEngine(), repair, judge, candidate.route())
+
+
+@cache
+def _say_unknown() -> None:
+    """Once in a process."""
+    say("Scores not cached: which weights the server has is not known, and another model may be there the next time.")

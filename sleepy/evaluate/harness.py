@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sleepy.artifacts import Check, Completion, Prompt, Served, Task, TaskSet
 from sleepy.engines.engine import Engine
 from sleepy.episodes.record import Record
+from sleepy.evaluate.answers import Answers
 from sleepy.evaluate.candidates import unrouted
 from sleepy.repair.strategy import Strategy, Try
 from sleepy.results import Attempt, Result, Scores
@@ -38,8 +39,9 @@ class _Case:
         self.prompts += [replace(p, adapter=p.adapter or self.adapter) for p in asked]
         return bool(asked)
 
-    def answered(self, number: int, completion: Completion, by: Examination) -> None:
-        """Judge an answer. The strategy is told whether the program compiles, and nothing of the hidden tests."""
+    def answered(self, number: int, completion: Completion, by: Examination, new: bool) -> None:
+        """Judge an answer. The strategy is told whether the program compiles, and nothing of the hidden tests. What is
+        not `new` was recorded by an earlier run."""
         program = by.repair.program(completion.text)
         check = by.judge.check(*self.task.repaired_job(program))
         seen = Check("passed", "compiles") if check.compiles else check
@@ -54,10 +56,13 @@ class _Case:
             seconds=completion.seconds,
             signature=signature_of(check),
             by_load=check.by_load,
+            cut=completion.cut,
         )
         self.attempts[number] = attempt
-        if by.record is not None:
+        if new and by.record is not None:
             by.record(self.task, number, self.prompts[number], attempt, self.before, check)
+        if new and by.answers is not None:
+            by.answers.add(self.task.id, number, self.prompts[number], completion)
         if len(self.tries) == len(self.prompts):
             self.before = check
 
@@ -81,13 +86,15 @@ class _Case:
 @dataclass(frozen=True)
 class Examination:
     """How a model is asked and judged. `route` names the adapter that answers a task unless the strategy does; `record`
-    hears of each attempt as soon as it is judged."""
+    hears of each attempt as soon as it is judged. `answers` keeps the answers until all are there: those of a run that
+    was interrupted are judged again, but not asked for."""
 
     engine: Engine
     repair: Strategy
     judge: Judge
     route: Route = unrouted
     record: Record | None = None
+    answers: Answers | None = None
 
     def first_prompts(self, tasks: TaskSet) -> list[Prompt]:
         """What every task is asked first, in the set's order: whatever changes a prompt changes these."""
@@ -96,22 +103,40 @@ class Examination:
     def run(self, served: Served, tasks: TaskSet, done: Callable[[], object] = lambda: None) -> Scores:
         """Scores of `served` on every task; `done` is called after each. EngineError and SandboxError go through: what
         is broken is never scored."""
-        start = time.perf_counter()
+        start, earlier = time.perf_counter(), 0.0
         cases = self._cases(tasks)
         self._settle([case for case in cases if not case.prompts], done)
         with self.engine.open(served) as session:
             while asked := [(c, n) for c in cases for n in range(len(c.prompts)) if n not in c.tries]:
+                prompts = [c.prompts[n] for c, n in asked]
+                known = self._known(asked)
+                earlier += sum(completion.seconds for completion in known.values())
 
-                def answered(place: int, completion: Completion, asked: list[tuple[_Case, int]] = asked) -> None:
+                def answered(
+                    place: int,
+                    completion: Completion,
+                    asked: list[tuple[_Case, int]] = asked,
+                    known: Mapping[int, Completion] = known,
+                ) -> None:
                     case, number = asked[place]
-                    case.answered(number, completion, self)
+                    case.answered(number, completion, self, new=place not in known)
                     if len(case.tries) == len(case.prompts) and not case.ask(self.repair):
                         done()
 
-                session.generate([c.prompts[n] for c, n in asked], answered)
+                for place, completion in known.items():
+                    answered(place, completion)
+                session.generate(prompts, answered, known)
         results = tuple(case.result(self.repair) for case in cases)
         name = str(self.engine.identity()["engine"])
-        return Scores(tasks.name, tasks.digest, served.name, name, results, time.perf_counter() - start)
+        seconds = earlier + time.perf_counter() - start
+        return Scores(tasks.name, tasks.digest, served.name, name, results, seconds)
+
+    def _known(self, asked: Sequence[tuple[_Case, int]]) -> dict[int, Completion]:
+        """Those of the answers that are there already, by place."""
+        if self.answers is None:
+            return {}
+        found = [self.answers.get(case.task.id, n, case.prompts[n]) for case, n in asked]
+        return {place: answer for place, answer in enumerate(found) if answer}
 
     def _cases(self, tasks: TaskSet) -> list[_Case]:
         broken = self.judge.check_all([t.broken_job for t in tasks])

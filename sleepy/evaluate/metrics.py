@@ -22,6 +22,7 @@ def summary(scores: Scores) -> dict[str, float]:
     tokens_per_fix, seconds_per_fix: tokens (of prompts and answers) and seconds of generation of all tasks, over the
         number that passed; also by family.
     prompt_tokens, answer_tokens, passed, tasks: totals. seconds: of the whole evaluation.
+    cut: attempts whose answer was cut for length.
     """
     results = scores.results
     out: dict[str, float] = {
@@ -47,6 +48,7 @@ def summary(scores: Scores) -> dict[str, float]:
     attempts = [a for r in results for a in r.attempts]
     out["prompt_tokens"] = sum(a.prompt_tokens for a in attempts)
     out["answer_tokens"] = sum(a.completion_tokens for a in attempts)
+    out["cut"] = sum(a.cut for a in attempts)
     if attempts:
         out["compile_rate"] = sum(r.attempts[r.chosen].stage != "compile" for r in results) / len(results)
     for k in range(max(len(r.within) for r in results)):
@@ -55,6 +57,13 @@ def summary(scores: Scores) -> dict[str, float]:
     if later:
         out["repeat_error_rate"] = sum(a.signature == b.signature != "" for a, b in later) / len(later)
     return out
+
+
+def cut_answers(scores: Scores) -> str:
+    """How many answers were cut for length, in words; "" for none."""
+    attempts = [a for r in scores.results for a in r.attempts]
+    cut = sum(a.cut for a in attempts)
+    return f"{cut} of {len(attempts)} answers {'was' if cut == 1 else 'were'} cut for length" if cut else ""
 
 
 def _cost(results: Sequence[Result]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sleepy.artifacts import BaseModel, Completion, Prompt, Served
-from sleepy.engines.engine import Done, Engine, ignore
+from sleepy.engines.engine import NONE_KNOWN, Done, Engine, Known, ignore
 from sleepy.errors import EngineError
 from sleepy.evaluate.candidates import Base
 
@@ -22,7 +22,7 @@ class NoEngine(Engine):
         """See Engine.open."""
         yield self
 
-    def generate(self, prompts: Sequence[Prompt], done: Done = ignore) -> list[Completion]:
+    def generate(self, prompts: Sequence[Prompt], done: Done = ignore, known: Known = NONE_KNOWN) -> list[Completion]:
         """See Session.generate. Raises EngineError when anything is asked."""
         if prompts:
             raise EngineError("a strategy that asks no model has prompts")

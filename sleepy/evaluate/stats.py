@@ -53,27 +53,31 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def bootstrap_difference(
-    before: Sequence[bool], after: Sequence[bool], resamples: int = 10_000, seed: int = 0
-) -> tuple[float, float]:
-    """95 % percentile interval of the difference of pass rates (after - before, as fractions), tasks drawn in pairs.
+def score_interval(n: int, fixes: int, regressions: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Tango's score interval of the difference of two paired pass rates (after - before, as fractions) over n tasks.
 
-    Drawing n pairs with replacement and counting fixes and regressions is a multinomial draw from the observed
-    frequencies, which is what is drawn here. The interval only knows changes that happened: with few changed tasks
-    it is too narrow (none: it is a point), and the exact p is the better guide. Source: B. Efron and R. J.
-    Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
+    It holds the differences d at which the score test of "the true difference is d" is not significant: |S(d)| <= z,
+    with S(d) = (fixes - regressions - n d) / sqrt(n (2 q + d (1 - d))) and q the likelihood's best rate of regressions
+    under d. Where nothing changed it is not a point: n tasks cannot tell a small difference from none.
+    Source: T. Tango, Statistics in Medicine 17 (1998), 891-908, equations 7 to 12. Raises ValueError for impossible
+    counts.
     """
-    import numpy as np
+    from scipy.optimize import brentq
 
-    n = len(before)
-    if n == 0 or n != len(after):
-        raise ValueError(f"outcomes: found {n} before and {len(after)} after, expected as many, and at least one")
-    fixes = sum(a and not b for b, a in zip(before, after, strict=True))
-    regressions = sum(b and not a for b, a in zip(before, after, strict=True))
-    rates = [fixes / n, regressions / n, (n - fixes - regressions) / n]
-    counts = np.random.default_rng(seed).multinomial(n, rates, size=resamples)
-    low, high = np.quantile((counts[:, 0] - counts[:, 1]) / n, [0.025, 0.975])
-    return float(low), float(high)
+    if n < 1 or fixes < 0 or regressions < 0 or fixes + regressions > n:
+        raise ValueError(f"{fixes} fixes and {regressions} regressions among {n} tasks: impossible counts")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+
+    def lower(fixes: int, regressions: int) -> float:
+        def excess(d: float) -> float:
+            b = -fixes - regressions + (2 * n - fixes + regressions) * d
+            q = (math.sqrt(max(0.0, b * b + 8 * n * regressions * d * (1 - d))) - b) / (4 * n)
+            return fixes - regressions - n * d - z * math.sqrt(max(0.0, n * (2 * q + d * (1 - d))))
+
+        found = (fixes - regressions) / n - 1e-9  # where nothing changed, the difference itself is a root too
+        return float(brentq(excess, -1.0, found, xtol=1e-10)) if excess(-1.0) > 0 > excess(found) else -1.0
+
+    return lower(fixes, regressions), -lower(regressions, fixes)
 
 
 def detectable(n: int, discordant: int, alpha: float = 0.05, power: float = 0.8) -> float:
@@ -125,7 +129,7 @@ def compare(before: Scores, after: Scores) -> Comparison:
         fixes=fixes,
         regressions=regressions,
         difference=(len(fixes) - len(regressions)) / len(pairs),
-        interval=bootstrap_difference([b.passed for b, _ in pairs], [a.passed for _, a in pairs]),
+        interval=score_interval(len(pairs), len(fixes), len(regressions)),
         p_value=mcnemar_exact(len(fixes), len(regressions)),
         detectable=detectable(len(pairs), len(fixes) + len(regressions)),
     )

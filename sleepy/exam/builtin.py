@@ -36,13 +36,13 @@ def _files(folder: str) -> list[Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class Builtin:
-    """A frozen set: one JSONL file a family.
+    """A frozen set, with one JSONL file for each family.
 
-    folder: which koans: "koans" (reported on), "koans_val" (recipes are chosen by them) or "patterns" (held out of the
-        training pairs, three a pattern).
-    version: raised whenever a task changes.
-    sha256: digest of the whole set under that version, 64 hex digits.
-    per_level: tasks taken of each level in each family, the first ones; 0 takes all (at least 0).
+    folder: which koans: "koans" (to report on), "koans_val" (to choose recipes by) or "patterns" (three held-out
+        training pairs of each pattern).
+    version: the version of the set, raised whenever a task changes.
+    sha256: digest of the whole set in that version, 64 hex digits.
+    per_level: how many tasks of each level and family to take, from the first on. 0 takes all (at least 0).
     families: take only these families; empty takes all.
     """
 

@@ -6,26 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sleepy.artifacts import TaskSet
-from sleepy.errors import DataError
 from sleepy.exam.read import read_tasks
 
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """Tasks from a JSONL file (see docs/tasks.md for the format).
+    """Koans from a JSONL file; docs/reference/koan-format.md describes the format.
 
-    path: the file, relative to where the command was started.
+    path: the file. A relative path starts where the command was started.
     """
 
     path: str = ""
 
     def problems(self) -> list[str]:
         """What the field's own bounds cannot say."""
-        return [] if self.path else ["path: found nothing, expected a JSONL file: tasks.path=my_koans.jsonl"]
+        if not self.path:
+            return ["path: got nothing, must be a JSONL file: tasks.path=my_koans.jsonl"]
+        found = Path(self.path).expanduser().is_file()
+        return [] if found else [f"path: got {self.path}, but there is no such file"]
 
     def load(self) -> TaskSet:
         """The tasks. Raises DataError with file and line for whatever is wrong."""
         path = Path(self.path).expanduser()
-        if not path.is_file():
-            raise DataError(f"tasks.path: no file {path}")
         return TaskSet(path.stem, "", read_tasks(path))

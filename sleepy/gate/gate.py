@@ -34,9 +34,9 @@ class Verdict(Generic[C_co]):
 class Gate(ABC):
     """An option of the group `gate`.
 
-    tasks: the koans that the gate decides on: "koans_val" or "patterns", or "exam", those that are reported on (never
-        frozen ones). Where koans_val is the exam, it is both.
-    koans: so many of them, spread over their patterns by the seed; 0 takes all (at least 0).
+    tasks: the koans that the gate decides on. "exam" are those that are reported on, which may not be frozen. Where
+        koans_val is the exam, it is both.
+    koans: how many of them, spread over their patterns by the seed. 0 takes all (at least 0).
     """
 
     tasks: str = choice("koans_val", "patterns", "exam")

@@ -15,11 +15,12 @@ class NoLoss(Gate):
     """Promote when the pass rate is not below the baseline's and no family lost significantly.
 
     A pass rate that is not below the baseline's rules out a significant loss over all tasks, but a gain in one family
-    may hide a loss in another. So each family has its own exact McNemar test (two-sided), Holm-corrected for the
-    number of families. It sees only what a family's size lets it see: at alpha 0.05 it takes up to 8 regressions and
-    no fix in one of five families, up to 9 in one of seven. Smaller losses only count in the total.
+    may hide a loss in another. So each family has its own exact McNemar test (two-sided), Holm-corrected for the number
+    of families. Small families show only large losses: at alpha 0.05 a family's loss counts only from 8 regressions
+    without a fix on where there are five families, and from 9 on where there are seven. Smaller losses count in the
+    total alone.
 
-    alpha: level of significance of the families' tests together, above 0 and below 1.
+    alpha: level of significance of the families' tests together (above 0 and below 1).
     The other fields are those of Gate.
     """
 

@@ -13,7 +13,7 @@ from sleepy.results import Comparison, Scores
 class SignificantGain(Gate):
     """Promote only when the pass rate is above the baseline's and the exact McNemar test (two-sided) says p < alpha.
 
-    alpha: level of significance, above 0 and below 1.
+    alpha: level of significance (above 0 and below 1).
     The other fields are those of Gate.
     """
 

@@ -7,6 +7,7 @@ skipped. The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 from __future__ import annotations
 
 import mmap
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from sleepy.errors import ModelError
 if TYPE_CHECKING:
     import numpy as np
 
+_PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 _STRING, _ARRAY = 8, 9
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of a value, by its type
 _FLOATS = {0: "<f4", 1: "<f2"}  # numpy's names of ggml's types F32 and F16
@@ -62,6 +64,22 @@ def read_header(path: Path) -> Header:
             f"{path}: found a damaged or truncated file ({type(error).__name__}: {error}), expected GGUF: "
             f"delete it and make it again"
         ) from error
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The files of the model whose first file is `path`: that alone, or all parts of a split one. Raises ModelError for
+    another part than the first, and for missing parts."""
+    found = _PART.search(path.name)
+    if not found:
+        return [path]
+    parts = [
+        path.with_name(f"{path.name[: found.start()]}-{n:05}-of-{found[2]}.gguf") for n in range(1, int(found[2]) + 1)
+    ]
+    if path != parts[0]:
+        raise ModelError(f"{path}: this is part {int(found[1])} of {len(parts)}. Name the first: {parts[0].name}")
+    if missing := [part.name for part in parts if not part.is_file()]:
+        raise ModelError(f"{path}: {', '.join(missing)} must stand beside it")
+    return parts
 
 
 def with_text(header: Header, key: str, text: str) -> Header:

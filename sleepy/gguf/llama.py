@@ -12,7 +12,7 @@ from typing import Any
 from sleepy.errors import ModelError
 
 # llama.cpp's names for "mostly this type" (enum llama_ftype in llama.h)
-FTYPES = {"f16": 1, "q8_0": 7, "q4_k_m": 15}
+FTYPES = {"f16": 1, "q8_0": 7, "q4_k_m": 15, "q6_k": 18}
 
 
 @contextmanager

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import ctypes
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from sleepy.errors import ModelError
 from sleepy.files import whole
 from sleepy.gguf.header import read_header
 from sleepy.gguf.llama import FTYPES, captured_log, reason_in
+
+F32, F16, Q8_0, BF16 = 0, 1, 8, 30  # ggml's numbers of the types
+
+
+def quantize_keeping(like: Path, source: Path, target: Path, touched: Iterable[str]) -> None:
+    """Write `source`, f16, to `target` such that the matrices `touched` keep a small update: they are stored as Q8_0,
+    or as f16 where the file `like` has Q8_0 itself, whose grid would swallow the update again. All others are stored in
+    the type that `like` has for them. Raises ModelError with llama.cpp's words when it fails."""
+    header, changed = read_header(like), set(touched)
+    finer = {F32: F16, F16: F16, BF16: F16, Q8_0: F16}
+    types = {
+        name: finer.get(type_, Q8_0) if name in changed else type_
+        for name, (shape, type_, _) in header.tensors.items()
+        if len(shape) > 1
+    }
+    quantize(source, target, "q8_0", types)
 
 
 def quantize_like(like: Path, source: Path, target: Path, kind: str) -> None:

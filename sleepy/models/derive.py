@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from sleepy.errors import ModelError
-from sleepy.files import need_space
+from sleepy.files import explained, need_space
+from sleepy.gguf.header import parts_of
 from sleepy.gguf.llama import end_tokens, header, is_quantized, metadata, quantize, tokenize
 
 # Indentation, digits, letters and symbols outside ASCII: what tokenizers that only look alike split differently.
@@ -26,7 +27,8 @@ def derive_from_gguf(source: Path, folder: Path) -> None:
     with header(source) as model:
         quantized = is_quantized(model)
     # two files of 16 bits a weight are eight times the size of 4-bit weights
-    need_space(folder, source.stat().st_size * (8 if quantized else 3), "the f16 GGUF and safetensors made from it")
+    size = sum(part.stat().st_size for part in parts_of(source))
+    need_space(folder, size * (8 if quantized else 3), "the f16 GGUF and safetensors made from it")
     quantize(source, folder / "f16.gguf", "f16")
     write_weights(folder, "f16.gguf", folder / "weights")
     compare_tokens(folder / "weights", folder / "f16.gguf")
@@ -40,7 +42,6 @@ def write_weights(source: Path, gguf: str | None, target: Path) -> None:
     The GGUF loader unties heads that are equal to the embedding; those are tied again and written once.
     """
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     # dequantize: a plain model, which can be saved; else the weights may stay in the file's blocks
@@ -65,12 +66,10 @@ def write_weights(source: Path, gguf: str | None, target: Path) -> None:
             model.generation_config.eos_token_id = end_tokens(loaded)
             if metadata(loaded, "tokenizer.ggml.pre") in DIGITS_APART:
                 split_digits(tokenizer)
-    try:
+    with explained(target, sum(tensor.nbytes for tensor in model.state_dict().values())):
         model.save_pretrained(target, max_shard_size="1TB")
-    except SafetensorError as error:  # its way to say that the disk is full
-        raise ModelError(f"{target}: the weights cannot be written: {error}") from error
-    (target / "model.safetensors").chmod(0o644)  # safetensors makes it unreadable for everyone else
-    tokenizer.save_pretrained(target)
+        (target / "model.safetensors").chmod(0o644)  # safetensors makes it unreadable for everyone else
+        tokenizer.save_pretrained(target)
 
 
 def split_digits(tokenizer: Any) -> None:

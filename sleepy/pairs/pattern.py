@@ -15,10 +15,10 @@ from sleepy.results import Scores
 
 @dataclass(frozen=True, kw_only=True)
 class Pattern:
-    """Each pair of the patterns named.
+    """Takes each pair of the given patterns.
 
     patterns: names of patterns, such as use_after_move (at least one).
-    examples: examples in the mix; 0 takes each pair once (at least 0).
+    examples: examples in the mix. 0 takes each pair once (at least 0).
     """
 
     patterns: list[str] = field(default_factory=list)

@@ -14,7 +14,7 @@ from sleepy.results import Scores
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """A buffer drawn evenly over the patterns (in a stream: of the tasks before), whatever the baseline makes of them.
+    """Pairs drawn evenly over the patterns (in a stream: of earlier tasks), whatever the baseline makes of them.
 
     examples: examples in the mix (at least 1).
     """

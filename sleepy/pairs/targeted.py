@@ -13,11 +13,12 @@ from sleepy.results import Scores
 
 @dataclass(frozen=True, kw_only=True)
 class Targeted:
-    """The pairs, probed or not, of each pattern of which the baseline fails enough of what it was asked.
+    """Takes all pairs, probed or not, of each pattern in which the baseline failed enough of the pairs that it was
+    asked.
 
     probe: how many pairs, spread over the patterns, the baseline is asked (at least 1).
     failing: share of a pattern's probed pairs that must fail (above 0, at most 1).
-    examples: examples in the mix; 0 takes each pair once (at least 0).
+    examples: examples in the mix. 0 takes each pair once (at least 0).
     """
 
     probe: int = ranged(24, at_least=1)

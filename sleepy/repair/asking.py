@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Self
@@ -13,12 +14,13 @@ from sleepy.repair._hints import advice, as_data, hints
 from sleepy.repair._shots import nearest, pairs
 from sleepy.repair.strategy import Strategy, Try
 from sleepy.rust.drawn import drawn_errors
+from sleepy.rust.length import at_most_tokens
 from sleepy.rust.messages import full_message, short_message
 from sleepy.sandbox.checker import Judge
 from sleepy.sandbox.rustfix import rustfixed
 
 _FENCE = "```"
-_LETTERS = 3  # of Rust a token, about
+_A_MESSAGE = 8  # tokens of the chat template around a message, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +29,16 @@ class Asking:
 
     system: the system message.
     ask: the last line of the user's message.
-    diagnostics: rustc's message, "short" (codes, places, labels, first help) or "full" (as rustc prints it).
+    diagnostics: which message of rustc the model sees: "short" (codes, places, labels, first help) or "full" (as rustc
+        prints it).
     hints: add advice on the errors, by code and message.
-    hints_file: a YAML or JSON file of own advice that goes before ours (a list of code, advice and perhaps message, a
-        regular expression); "" for none.
+    hints_file: a YAML or JSON file with your own advice, which is tried before sleepy's: a list of entries with code,
+        advice and perhaps message, a regular expression. "" is none.
     rustfix_first: apply rustc's own suggestions before the model is asked: it sees what is left.
-    shots: how many training pairs stand before the question as worked examples, those with the most similar error
-        (0 to 16).
-    max_prompt: tokens that a prompt may have, estimated as a third of its letters (256 to 131072). What is too long
-        loses examples first, then older answers, then the end of rustc's message.
+    shots: how many training pairs, those with the most similar error, come before the question as worked examples (0 to
+        16).
+    max_prompt: tokens that a prompt may have, by an upper estimate (256 to 131072). What is too long loses
+        examples first, then older answers, then the end of rustc's message.
     """
 
     asks: ClassVar[bool] = True
@@ -108,24 +111,24 @@ class Asking:
         shots = nearest(task, states[0][1], self.shots) if self.shots else []
         program, check = states[-1]
         said = self._said(check, program)
-        while (more := self.size(messages := self._messages(task, shots, states, said)) - self.max_prompt) > 0:
+
+        def too_long(said: str) -> bool:
+            return self.size(self._messages(task, shots, states, said)) > self.max_prompt
+
+        while (shots or len(states) > 1) and too_long(said):
             if shots:
                 shots = shots[:-1]
-            elif len(states) > 1:
-                states = states[1:]
-            elif said:
-                cut = said[: max(0, len(said) - _LETTERS * more)]
-                said = cut.rpartition("\n")[0] or cut
             else:
-                break
-        program = program.rstrip("\n")
-        # A repair is rarely half again as long as the broken program.
-        room, end = 64 + len(program) // 2, f"\n{_FENCE}"
-        return Prompt(messages, f"{_FENCE}rust\n", (end,), program + end, room)
+                states = states[1:]
+        if too_long(said):
+            cut = said[: bisect_left(range(1, len(said)), True, key=lambda length: too_long(said[:length]))]
+            said = cut.rpartition("\n")[0] or cut
+        end = f"\n{_FENCE}"
+        return Prompt(self._messages(task, shots, states, said), f"{_FENCE}rust\n", (end,), program.rstrip("\n") + end)
 
     def size(self, messages: Sequence[dict[str, str]]) -> int:
-        """About how many tokens messages have."""
-        return sum(len(m["content"]) for m in messages) // _LETTERS
+        """How many tokens messages have at most, about."""
+        return sum(_A_MESSAGE + at_most_tokens(m["content"]) for m in messages)
 
     def _messages(
         self, task: Task, shots: Sequence[Task], states: Sequence[tuple[str, Check]], said: str

@@ -14,13 +14,13 @@ from sleepy.repair.strategy import Try
 
 @dataclass(frozen=True, kw_only=True)
 class BestOfN(Asking):
-    """The likeliest answer first, the others drawn. All are asked at once: the question is evaluated once, and it is
-    most of the work.
+    """The first answer is the most likely one, the others are drawn. All are asked for at once: the question, which is
+    most of the work, is evaluated once.
 
-    n: answers to a question (2 to 64).
-    temperature: of what is drawn; higher is more varied (above 0, at most 2).
-    pick: "first" (the first that compiles) or "vote" (the most common program among those that compile).
-    seed: of what is drawn (at least 0).
+    n: answers per question (2 to 64).
+    temperature: the sampling temperature. Higher is more varied (above 0, at most 2).
+    pick: "first" takes the first program that compiles, "vote" the most common one among those that compile.
+    seed: decides what is drawn (at least 0).
     The other fields are those of Asking.
     """
 

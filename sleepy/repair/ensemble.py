@@ -17,10 +17,10 @@ from sleepy.repair.strategy import Strategy, Try
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble(Asking):
-    """Every adapter that the model is served with gives its likeliest answer.
+    """Each adapter gives its most likely answer.
 
-    adapters: names of those that answer, in this order; empty for all.
-    pick: "first" (the first that compiles) or "vote" (the most common program among those that compile).
+    adapters: names of the adapters that answer, in this order. Empty takes all.
+    pick: "first" takes the first program that compiles, "vote" the most common one among those that compile.
     The other fields are those of Asking.
     """
 

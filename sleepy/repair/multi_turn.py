@@ -15,16 +15,16 @@ from sleepy.rust.signature import signature_of
 
 @dataclass(frozen=True, kw_only=True)
 class MultiTurn(Asking):
-    """Asks until the program compiles, the model repeats itself or the attempts are used up; the last program counts.
+    """Asks until the program compiles, the model repeats itself, or the attempts are used up. The last program counts.
 
-    With `turns` 0 each question looks like the first one, about the program as the model left it: that is what
-    adapters are trained on, and it stays short. A conversation saves no time: the other tasks' questions come between
-    two turns, and llama.cpp has to read it anew. With more turns the model also sees where it came from.
+    With `turns` at 0 each question looks like the first one, but about the program as the model left it. That is what
+    adapters are trained on, and it stays short. With more turns the model also sees its earlier answers. A conversation
+    saves no time: the questions of other tasks come between two turns, and llama.cpp has to read it again.
 
-    max_attempts: attempts at a task (1 to 20).
-    turns: how many of its earlier answers stand in the conversation (0 to 19).
-    stop: what counts as repeating itself: "program" (one that it was shown or gave before), or "error" (also the same
-        kind of error twice in a row).
+    max_attempts: attempts per task (1 to 20).
+    turns: how many earlier answers the conversation contains (0 to 19).
+    stop: what counts as a repetition: "program" is a program that the model was shown or gave before, "error" also the
+        same kind of error twice in a row.
     The other fields are those of Asking.
     """
 

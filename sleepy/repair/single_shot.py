@@ -9,4 +9,7 @@ from sleepy.repair.asking import Asking
 
 @dataclass(frozen=True, kw_only=True)
 class SingleShot(Asking):
-    """The model sees the program, what it is for and rustc's message once. Its fields are those of Asking."""
+    """The model sees the program, its description and rustc's message once.
+
+    The fields are those of Asking.
+    """

@@ -7,7 +7,7 @@ from sleepy.exam.strata import stratum_of
 from sleepy.report import strata
 from sleepy.report.cycles import HEAD, LEARNING, lines
 from sleepy.report.stream import CURVE, HEATMAP, matrix, measures
-from sleepy.report.summary import RunSummary, delivery, duration, effort, gate_reason, headline, limits, rows
+from sleepy.report.summary import RunSummary, delivery, duration, effort, gate_reason, headline, limits, rows, warnings
 from sleepy.results import Course, Result
 from sleepy.tables import escaped, markdown_table, picture
 
@@ -16,7 +16,7 @@ def page(run: RunSummary, pictures: dict[str, str]) -> str:
     """The whole page. `pictures` maps a title to the name of a file beside the page."""
     parts = [f"# {escaped(run.name)}", f"**{headline(run)}**"]
     parts.append(f"Gate `{run.verdict.rule}`: {escaped(gate_reason(run))}")
-    parts += [f"> Warning: {escaped(warning)}" for warning in run.warnings]
+    parts += [f"> Warning: {escaped(warning)}" for warning in warnings(run)]
     parts += ["## Result", *_result(run)]
     later = {title: name for title, name in pictures.items() if title in (CURVE, HEATMAP, LEARNING)}
     parts += [picture(title, name) for title, name in pictures.items() if title not in later]
@@ -43,12 +43,11 @@ def _result(run: RunSummary) -> list[str]:
     ]
     parts = [
         markdown_table(head, rates),
-        f"Trained against baseline: difference {100 * c.difference:+.1f} points, 95 % bootstrap interval "
+        f"Trained against baseline: difference {100 * c.difference:+.1f} points, 95 % score interval "
         f"{100 * c.interval[0]:+.1f} to {100 * c.interval[1]:+.1f}; McNemar's exact test {p_text(c.p_value)}. "
         f"{limits(run)}",
-        "The rates' intervals are Wilson's. The bootstrap draws koans in pairs and only knows changes that happened: "
-        "with few changes its interval is too narrow, and p is the better guide. Both are about the choice of koans; "
-        "another training seed may give another result.",
+        "The rates' intervals are Wilson's, that of the difference is Tango's for paired outcomes. All are about the "
+        "choice of koans; another training seed may give another result.",
         markdown_table(strata.head(run), strata.rows(run)),
         f"{strata.LEGEND} {strata.unhelped(run)}".rstrip(),
         markdown_table(["effort", *run.evaluations], effort(run)),
@@ -95,7 +94,7 @@ def _changed(run: RunSummary) -> list[str]:
 def _end(result: Result) -> str:
     """Where the chosen attempt ended, with rustc's codes: "passed", "test", "compile E0502"."""
     chosen = result.attempts[result.chosen]
-    return " ".join([chosen.stage, *dict.fromkeys(chosen.codes)])
+    return " ".join([chosen.stage, *dict.fromkeys(chosen.codes), *(["(cut for length)"] if chosen.cut else [])])
 
 
 def _made(run: RunSummary) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sleepy import figures
+from sleepy.evaluate.metrics import cut_answers
 from sleepy.files import write_text
 from sleepy.options import ranged
 from sleepy.report.page import page
@@ -19,9 +20,9 @@ from sleepy.results import Scores
 class Report:
     """What a run is reported with.
 
-    pictures: draw PNG files: the learning curve, the families' bars and the grid of koans; for a stream also its curve
-        and its koans step by step; for cycles, their curve (about a second, two for a stream).
-    dpi: resolution of the pictures in dots per inch, 50 to 400.
+    pictures: draw PNG files: the learning curve, the bars of the families, the grid of koans; for a stream also its
+        curve and its koans after every step; for cycles their curve.
+    dpi: resolution of the pictures in dots per inch (50 to 400).
     """
 
     pictures: bool = True
@@ -37,7 +38,9 @@ class Report:
     def scores(self, folder: Path, scores: Scores, name: str) -> Path:
         """Write <name>.md, a table of one evaluation, into `folder`. Raises DiskError."""
         target = folder / f"{name}.md"
-        write_text(target, f"{scores.model}, {scores.tasks}, {scores.engine}\n\n{scores_table(scores)}\n")
+        cut = cut_answers(scores)
+        warning = f"\n> Warning: {cut}\n" if cut else ""
+        write_text(target, f"{scores.model}, {scores.tasks}, {scores.engine}\n\n{scores_table(scores)}\n{warning}")
         return target
 
     def show(self, run: RunSummary, files: ReportFiles) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sleepy.artifacts import Adapter, GgufFile, Mix, TaskSet
 from sleepy.evaluate.candidates import Candidate
-from sleepy.evaluate.metrics import summary
+from sleepy.evaluate.metrics import cut_answers, summary
 from sleepy.evaluate.stats import changes_by_family, compare, p_text
 from sleepy.gate.gate import Verdict
 from sleepy.results import Comparison, Course, Scores
@@ -102,6 +102,11 @@ def rows(run: RunSummary) -> list[Row]:
     passed = tuple(_passed(scores) for scores in run.evaluations.values())
     c = run.comparison
     return [Row("all", len(run.before.results), passed, len(c.fixes), len(c.regressions)), *families]
+
+
+def warnings(run: RunSummary) -> list[str]:
+    """What a reader must know before believing the figures, a line each."""
+    return [*run.warnings, *(f"{name}: {cut}" for name, s in run.evaluations.items() if (cut := cut_answers(s)))]
 
 
 def effort(run: RunSummary) -> list[list[str]]:

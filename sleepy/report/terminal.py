@@ -19,6 +19,7 @@ from sleepy.report.summary import (
     limits,
     outcome_style,
     rows,
+    warnings,
 )
 from sleepy.tables import terminal_table
 
@@ -58,7 +59,7 @@ def show(run: RunSummary, files: ReportFiles, console: Console) -> None:
     console.print(terminal_table(["", *names], effort(run)))
     line()
     low, high = (100 * bound for bound in c.interval)
-    line(f"difference {100 * c.difference:+.1f} points, 95 % bootstrap interval {low:+.1f} to {high:+.1f}")
+    line(f"difference {100 * c.difference:+.1f} points, 95 % score interval {low:+.1f} to {high:+.1f}")
     line(f"exact McNemar {p_text(c.p_value)} (fixes {len(c.fixes)}, regressions {len(c.regressions)})")
     line(limits(run))
     if run.delivered:
@@ -74,7 +75,7 @@ def show(run: RunSummary, files: ReportFiles, console: Console) -> None:
     line()
     stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in run.seconds.items())
     line(f"stages: {stages}; total {duration(sum(run.seconds.values()))}")
-    for warning in run.warnings:
+    for warning in warnings(run):
         line(f"warning: {warning}", "yellow")
     line()
     places = {"report": files.page, "adapter": run.adapter and run.adapter.folder, "gguf": run.gguf and run.gguf.path}

@@ -17,8 +17,8 @@ class Arrow(Routing):
     """Arrow (Ostapenko et al. 2024, arXiv 2405.11157), from PEFT: a token's similarity to an adapter is its product
     with the first right singular vector of the adapter's update. All adapters must have the same rank and layers.
 
-    top_k: how many adapters take part for a token (at least 1; all of them if there are fewer).
-    temperature: of the softmax over their similarities; higher makes their weights more equal (above 0).
+    top_k: how many adapters each token goes to, or all of them if there are fewer (at least 1).
+    temperature: temperature of the softmax over their similarities. Higher makes their weights more equal (above 0).
     """
 
     top_k: int = ranged(3, at_least=1)

@@ -56,9 +56,9 @@ class Sandbox(ABC):
     compile_memory_mb: address space of rustc, in MiB (at least 64).
     run_cpu_seconds: CPU time of the program under test, in seconds (1 to 600).
     run_memory_mb: address space of the program under test, in MiB (at least 64).
-    processes: processes and threads the program under test may have (1 to 4096).
-    file_mb: size of a file it may write, in MiB (at least 1).
-    output_kb: output read before it is ended, in KiB (at least 16).
+    processes: number of processes and threads that the program under test may have (1 to 4096).
+    file_mb: size of a file that it may write, in MiB (at least 1).
+    output_kb: output in KiB after which the program is ended (at least 16).
     """
 
     compile_cpu_seconds: int = ranged(10, at_least=1, at_most=600)

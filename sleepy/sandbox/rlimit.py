@@ -21,8 +21,8 @@ NOT_COVERED = (
 class Rlimit(Sandbox):
     """Limits on CPU time, memory, processes, file size and output; no isolation from files or network.
 
-    The limit on processes counts all that you run; root's are not limited in number. macOS does not enforce the limit
-    on memory.
+    The limit on processes counts everything that you run; processes of root are not limited in number. macOS does not
+    enforce the limit on memory.
     """
 
     def open(self, cache: Path) -> Checker:

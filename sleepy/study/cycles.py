@@ -17,11 +17,11 @@ from sleepy.train.trainer import NOTHING, Past
 
 @dataclass(frozen=True, kw_only=True)
 class Cycles(Stream):
-    """In each cycle other pairs are asked, the mix is made from what the model as it is fails and passes of them, and
-    the gate decides on koans that are not reported on. A refused cycle's adapter is kept, but the next cycle continues
-    from the one before.
+    """In each cycle the present model is asked other pairs, and the mix is made from those that it fails and passes.
+    The gate decides on koans that are not reported on. The adapter of a refused cycle is kept in the run's folder, but
+    the next cycle continues from the one before it.
 
-    cycles: how many (at least 1).
+    cycles: how many cycles (at least 1).
     decay: what the learning rate is multiplied by from cycle to cycle (above 0, at most 1).
     """
 

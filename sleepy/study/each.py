@@ -24,10 +24,10 @@ from sleepy.train.device import release_base
 
 @dataclass(frozen=True, kw_only=True)
 class Each(Stream):
-    """Each pattern's pairs train an adapter of their own, as a child of the run; none knows of the others.
+    """The pairs of each pattern train an adapter of their own, in a child of the run. No adapter knows of the others.
 
     patterns: names of patterns ([]: all that have pairs).
-    limit: at most so many of them, drawn by the seed; 0 takes all (at least 0).
+    limit: take at most this many patterns, drawn by the seed. 0 takes all (at least 0).
     measure: ask each adapter the exam's koans of its own pattern, and the base model too.
     """
 

@@ -24,10 +24,11 @@ from sleepy.train.algorithm import Algorithm
 
 @dataclass(frozen=True, kw_only=True)
 class Given(Stream):
-    """Nothing is trained. Each adapter is named after a pattern: its folder, or the run it comes from, has that name.
+    """Nothing is trained. Each adapter is named after its folder, or after the run that it comes from; for a routing
+    that has to be the name of a pattern.
 
-    adapters: PEFT folders, folders of such, or runs of MLflow (an id, or runs:/<id>; its children's adapters when it
-        has any).
+    adapters: PEFT folders, folders that contain some, or MLflow runs (an id, or runs:/<id>). A run with children stands
+        for their adapters.
     """
 
     learns = False

@@ -15,13 +15,14 @@ from sleepy.exam.audit import require_proof
 from sleepy.gate.gate import Gate
 from sleepy.pairs.builtin import sample
 from sleepy.pairs.mix import Data, outcomes
-from sleepy.progress import Stages
+from sleepy.progress import Stages, say
 from sleepy.sandbox.checker import Checker
 from sleepy.track import log
 from sleepy.track.run import Run
 from sleepy.track.tracker import Tracker
 from sleepy.train.algorithm import Algorithm
 from sleepy.train.batches import Example
+from sleepy.train.checkpoint import not_resumed
 from sleepy.train.device import give_back_memory, pick_device, release_base
 from sleepy.train.lora import Lora
 from sleepy.train.settings import Train
@@ -126,6 +127,8 @@ class Lab:
         settings = (train or recipe.train).on(len(mix.examples))
         record = self._record(mix, past, settings)
         checkpoint = recipe.checkpoints / digest_of(record)[:16]
+        if why := not_resumed(checkpoint, record, self.checkpoints):
+            say(why)
         self.checkpoints.append(checkpoint)
         log.mix(self.run, folder, mix, name)
         with self.stages.stage("train", settings.steps, "step") as done:

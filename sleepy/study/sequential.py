@@ -20,10 +20,10 @@ from sleepy.train.trainer import NOTHING, Past
 
 @dataclass(frozen=True, kw_only=True)
 class Sequential(Stream):
-    """Each task is a pattern or a family; its pairs are learned after those of the tasks before, and then the koans of
+    """Each task is a pattern or a family. Its pairs are learned after those of the earlier tasks, and then the koans of
     all tasks are asked.
 
-    tasks: how many tasks, drawn and put in order by the seed (at least 2).
+    tasks: how many tasks, drawn and ordered by the seed (at least 2).
     by: what a task is, "pattern" or "family".
     """
 

@@ -31,9 +31,9 @@ class Subspace:
     variance: share of the variance that decides how many directions stand for a set of adapters, where angles are
         measured and one number is shown (above 0, at most 0.99).
     folds: number of sets of adapters that are held out in turn (at least 2; 0 holds out every adapter alone).
-    splits: number of random divisions into two halves, over which angles are averaged (at least 1).
+    splits: number of random divisions into two halves. Angles are averaged over them (at least 1).
     draws: number of sets of random adapters to compare with (at least 1).
-    dpi: resolution of the pictures in dots per inch, 50 to 400.
+    dpi: resolution of the pictures in dots per inch (50 to 400).
     """
 
     runs: list[str] = field(default_factory=list)

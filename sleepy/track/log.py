@@ -14,7 +14,7 @@ from sleepy.evaluate.continual import continual
 from sleepy.evaluate.metrics import summary
 from sleepy.evaluate.scores_file import write_scores
 from sleepy.exam.strata import stratum_of
-from sleepy.files import write_jsonl
+from sleepy.files import write_jsonl, write_text
 from sleepy.gate.gate import Verdict
 from sleepy.results import Comparison, Course, Scores
 from sleepy.track.record import record
@@ -85,7 +85,7 @@ def course(run: Run, folder: Path, went: Course) -> None:
     for step, row in enumerate(figures.matrix):
         run.metrics({f"stream/task/{name}": rate for name, rate in zip(went.steps, row, strict=True)}, step=step + 1)
     path = folder / "stream.json"
-    path.write_text(json.dumps({"steps": went.steps, **asdict(figures)}, indent=1), encoding="utf-8")
+    write_text(path, json.dumps({"steps": went.steps, **asdict(figures)}, indent=1))
     run.artifact(path, "stream")
     outcomes = [went.before, *went.after]
     rows = [
@@ -108,6 +108,8 @@ def export(run: Run, delivery: Delivery) -> None:
             }
         )
         run.metrics({"export/bytes": file.size})
+    if delivery.kept:
+        run.metrics({"export/kept": delivery.kept.share, "export/changed": delivery.kept.changed})
     for adapter_file in delivery.adapters:
         run.artifact(adapter_file.path, "export" if delivery.exported else "export/adapters")
     if delivery.modelfile:

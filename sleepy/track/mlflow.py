@@ -13,8 +13,8 @@ from sleepy.track.tracker import Tracker
 class Mlflow:
     """Where runs are recorded.
 
-    folder: the folder of `mlflow.db` and `mlruns/`, created if missing; a relative one is relative to where the
-        command was started.
+    folder: the folder of `mlflow.db` and `mlruns/`, created if missing. A relative path starts where the command was
+        started.
     experiment: the MLflow experiment that new runs belong to, created if missing.
     """
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from sleepy.errors import DiskError, SleepyError
 from sleepy.files import whole
+from sleepy.progress import say
+from sleepy.track._moved import mend_places
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -55,7 +57,8 @@ def database_uri(folder: Path) -> str:
 
 
 def open_store(folder: Path, experiment: str) -> Store:
-    """Open the store in `folder`. Creates the folder, the database and the experiment where they are missing.
+    """Open the store in `folder`. Creates the folder, the database and the experiment where they are missing. Where a
+    store was moved here with its artifacts, the places of these are corrected once.
 
     Any number of processes may do so at once. Raises SleepyError if the store cannot be used.
     """
@@ -83,6 +86,11 @@ def open_store(folder: Path, experiment: str) -> Store:
                 connection.execute("BEGIN IMMEDIATE")  # if SQLite cannot use it, fail now: MLflow tries for two minutes
             # Through the store, because a client would put the artifacts under the current folder.
             store = SqlAlchemyStore(uri, artifacts)
+            with closing(sqlite3.connect(database, timeout=BUSY_SECONDS)) as connection, connection:
+                moved = mend_places(connection, folder / ARTIFACTS)
+            for former, count in moved.items():
+                told = f"{folder} was moved or copied from {former.parent}"
+                say(f"{told}: the artifacts of its {count} runs are now looked for here")
             known = store.get_experiment_by_name(experiment)
             number = known.experiment_id if known else store.create_experiment(experiment)
             if not known or _KIND not in known.tags:

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as Stored
 
 PARENT, SWEEP, ERROR, KILLED = "mlflow.parentRunId", "sleepy.sweep", "sleepy.error", "sleepy.killed"
+SWEPT = "sleepy.swept"  # the keys that a sweep has several values for
 ALIAS = "promoted"
 _KILLED_EXITS = (130, 143)  # what a shell reports after Ctrl-C and after SIGTERM
 
@@ -57,6 +58,18 @@ class Tracker:
                 error.add_note(f"(MLflow run {run.id} could not be ended: {trouble})")
             raise
         self._end(run)
+
+    def name_of(self, words: Sequence[str], parent: str | None = None) -> str:
+        """What a run is called: the words of its command line. Where MLflow has no room for all of them, those come
+        first in which the jobs of the sweep `parent` differ, and the middle is left out."""
+        name = " ".join(words) or "defaults"
+        if len(name) <= MAX_NAME:
+            return name
+        sweep = self.find(parent) if parent else None
+        swept = sweep.data.tags.get(SWEPT, "").split() if sweep else []
+        name = " ".join(sorted(words, key=lambda word: word.partition("=")[0] not in swept))
+        half = (MAX_NAME - 5) // 2
+        return f"{name[:half]} ... {name[-half:]}"
 
     def find(self, run_id: str) -> Stored | None:
         """A run by its id, or None."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from sleepy.adapters.factors import Pair, lora_layers
 from sleepy.errors import ModelError
+from sleepy.files import write_tensors
 from sleepy.train.shared_basis import Layer, Shared
 
 _FILE, _TENSORS = "share.safetensors", ("beta", "alpha", "eps_beta", "eps_alpha")
@@ -16,11 +17,8 @@ _START = 1e-3  # of eps_beta: small, but at zero nothing that it multiplies woul
 
 def save(shared: Shared, folder: Path) -> None:
     """The shared model as one safetensors file in `folder`."""
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"{n}/{t}": getattr(layer, t) for n, layer in shared.layers.items() for t in _TENSORS}
-    save_file(tensors, folder / _FILE, {"tasks": json.dumps(shared.tasks)})
+    write_tensors(folder / _FILE, tensors, {"tasks": json.dumps(shared.tasks)})
 
 
 def load(folder: Path) -> Shared:

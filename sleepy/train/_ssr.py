@@ -12,12 +12,13 @@ from pathlib import Path
 from sleepy.artifacts import Prompt, Task, digest_of
 from sleepy.exam.contamination import contaminated
 from sleepy.files import read_jsonl, write_jsonl
+from sleepy.rust.length import at_most_tokens
 from sleepy.rust.tokens import functions, tokens
 from sleepy.train.training import Tools
 
 _SYSTEM = "You write exercises for people who learn to repair Rust programs."
 _FENCE = "```"
-_LONGEST = 3000  # characters of a demonstration: two of them leave room for the answer
+_LONGEST = 1200  # tokens of a demonstration, at most: two of them leave room for the answer
 _AT_ONCE = 16  # prompts between two records of the answers
 
 
@@ -26,7 +27,7 @@ def requests(pairs: Sequence[Task], count: int, seed: int) -> list[tuple[Task, P
     pattern and code are those of the second, the description is that of a third pair, whose programs are not shown.
     Decoding is greedy, so variety comes from which three they are. The two are of one pattern, unless no pattern has
     two."""
-    short = [t for t in dict.fromkeys(pairs) if len(t.broken) + len(t.fix) <= _LONGEST]
+    short = [t for t in dict.fromkeys(pairs) if at_most_tokens(t.broken + t.fix) <= _LONGEST]
     ordered = [(a, b) for a in short for b in short if a is not b] if len(short) > 2 else []
     ordered = [(a, b) for a, b in ordered if a.pattern == b.pattern] or ordered
     rng = random.Random(f"{seed} ssr")
@@ -47,10 +48,9 @@ def _prompt(a: Task, b: Task, about: str) -> Prompt:
         answer = "\n\n".join(f"{name}:\n{_FENCE}rust\n{text.rstrip()}\n{_FENCE}" for name, text in programs)
         turns += [("user", ask(shown.code, shown.description)), ("assistant", answer)]
     turns.append(("user", ask(b.code, about)))
-    # Rust has about three characters a token; room for half as much again as the longer demonstration
-    room = 64 + max(len(t.broken) for t in (a, b)) // 2
+    end, longer = f"\n{_FENCE}", max(a.broken, b.broken, key=len)
     messages = tuple({"role": role, "content": content} for role, content in turns)
-    return Prompt(messages, f"Broken:\n{_FENCE}rust\n", (f"\n{_FENCE}",), max_tokens=room)
+    return Prompt(messages, f"Broken:\n{_FENCE}rust\n", (end,), longer.rstrip("\n") + end)
 
 
 def asked(tools: Tools, prompts: Sequence[Prompt], latest: bool, record: Path) -> list[str]:

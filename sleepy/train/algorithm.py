@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from sleepy.adapters.folder import seal
 from sleepy.artifacts import Adapter, BaseModel
 from sleepy.errors import TrainingError
+from sleepy.files import whole
 from sleepy.progress import say
 from sleepy.train import checkpoint
 from sleepy.train._interrupt import deferred
@@ -121,7 +122,9 @@ class Algorithm:
             config.base_model_name_or_path = trainer.training.base.name  # not this machine's cache folder
             config.target_modules = sorted(config.target_modules)  # a set would be written in another order every time
         # "auto" would ask the hub for the base's config
-        trainer.model.save_pretrained(trainer.training.folder, save_embedding_layers=False)
+        size = sum(p.nbytes for p in trainer.parameters.values())
+        with whole(trainer.training.folder, size) as partial:
+            trainer.model.save_pretrained(partial, save_embedding_layers=False)
 
     def end(self, trainer: Trainer) -> None:
         """After `write`: write to the folder `training.memory` what the next step of a stream should remember."""
@@ -206,6 +209,8 @@ def save_if_due(trainer: Trainer, losses: list[float], interrupted: bool) -> Non
             optimizer["state"] = {}
         state = {"losses": losses, "parameters": parameters, "optimizer": optimizer, "kept": trainer.kept}
         checkpoint.save(trainer.training.checkpoint, state)
+        progress = checkpoint.Progress(done, settings.steps, trainer.training.record)
+        checkpoint.note(trainer.training.checkpoint, progress)
     if interrupted:
         raise KeyboardInterrupt
 

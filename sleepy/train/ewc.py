@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from sleepy.files import write_tensors
 from sleepy.options import ranged
 from sleepy.progress import say
 from sleepy.train.algorithm import Algorithm
@@ -29,13 +30,13 @@ class Anchor:
 @dataclass(frozen=True, kw_only=True)
 class Ewc(Algorithm):
     """L + (strength / 2) sum_i F_i (theta_i - theta*_i)^2: parameters that the past's answers depend on stay near
-    theta*, their values at the start of this step. The Fishers F of the steps that are past add up (online EWC,
+    theta*, their values at the start of this step. The Fishers F of the earlier steps add up (online EWC,
     Schwarz et al. 2018, arXiv 1805.06370, with gamma = 1).
 
-    strength: lambda. L is a mean per token; half the weighted sum estimates by how many nats the log-likelihood of a
-        whole past answer moves (at least 0).
-    fisher_samples: at most so many past examples are drawn for a step's Fisher; each costs what training on one does
-        (at least 1).
+    strength: lambda, the weight of the penalty. L is a mean per token; half the weighted sum estimates by how many nats
+        the log-likelihood of a whole past answer moves (at least 0).
+    fisher_samples: how many past examples, at most, are drawn for the Fisher of a step. Each costs as much as training
+        on one (at least 1).
     """
 
     strength: float = ranged(100.0, at_least=0)
@@ -94,11 +95,8 @@ class Ewc(Algorithm):
 
     def end(self, trainer: Trainer[Anchor | None]) -> None:
         """Remember the sum of the Fishers so far; the next step adds that of this one's examples."""
-        from safetensors.torch import save_file
-
         if trainer.state is not None:
-            trainer.training.memory.mkdir(parents=True, exist_ok=True)
-            save_file(trainer.state.fisher, trainer.training.memory / FISHER)
+            write_tensors(trainer.training.memory / FISHER, trainer.state.fisher)
 
 
 def _linear(model: Any, parameter: str) -> Any:

@@ -25,8 +25,9 @@ from sleepy.train.training import REWARDS, Training
 
 @dataclass(frozen=True, kw_only=True)
 class Grpo(Algorithm):
-    """To each prompt `group` answers are drawn and rewarded; tokens of those above their group's mean become likelier,
-    of those below less likely. The fixes of the pairs are not shown to the model. The reward of an answer is
+    """For each prompt `group` answers are drawn and rewarded. Tokens of answers above their group's mean become more
+    likely, those of answers below it less likely. The model does not see the fixes of the pairs. The reward of an
+    answer is
 
         compiles * C + passes * P + edit * C * S
 
@@ -34,12 +35,12 @@ class Grpo(Algorithm):
     to the broken program (0 to 1: 2 M / T, M the tokens of both in the same order, T all tokens). S counts only with C:
     a copy of the broken program earns nothing.
 
-    group: answers to a prompt (at least 2). A forward pass holds train.batch_size answers and a step
-        train.batch_size * train.grad_accum of them, which is a multiple of group: so many prompts a step.
-    max_new_tokens: longest answer drawn, in tokens; pairs whose fix is longer are left out (at least 1).
-    temperature: of drawing (above 0).
-    beta: weight of the KL divergence from the model as it was before (at least 0; 0 spares a forward pass).
-    compiles, passes, edit: the reward's weights (at least 0, not all 0).
+    group: answers drawn per prompt (at least 2). A forward pass holds train.batch_size answers, and a step
+        train.batch_size * train.grad_accum of them, which must be a multiple of group.
+    max_new_tokens: length of the longest answer in tokens. Pairs whose fix is longer are left out (at least 1).
+    temperature: the sampling temperature (above 0).
+    beta: weight of the KL divergence from the model as it was before. 0 saves a forward pass (at least 0).
+    compiles, passes, edit: the weights of the reward. Not all of them may be 0 (at least 0).
     """
 
     packages: ClassVar[tuple[str, ...]] = (*Algorithm.packages, "trl")

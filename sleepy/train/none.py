@@ -9,7 +9,7 @@ from sleepy.train.algorithm import Algorithm
 
 @dataclass(frozen=True, kw_only=True)
 class NoTraining(Algorithm):
-    """The baseline's weights go through merge, export and quantisation as a trained model's do: what those change is
-    not the algorithms' doing."""
+    """Nothing is trained. The baseline's weights go through merge, export and quantisation as a trained model's do,
+    which shows what those alone change."""
 
     trains = False

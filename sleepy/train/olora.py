@@ -21,8 +21,8 @@ Pairs = list[tuple[Any, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class OLora(Algorithm):
-    """L + lambda1 sum |A_new A_old^T| + lambda2 sum norm(new). The old A and B are frozen and active, a new A and B of
-    rank `lora.r` train beside them; the result is one LoRA of both, whose rank grows by `lora.r` with each step.
+    """L + lambda1 sum |A_new A_old^T| + lambda2 sum norm(new). The old A and B are frozen and active, and a new A and
+    B of rank `lora.r` train beside them. The result is one LoRA of both, whose rank grows by `lora.r` with each step.
 
     lambda1: weight of the overlap between new and old directions, summed over ranks and layers (at least 0).
     lambda2: weight of the 2-norms of the new matrices (at least 0).

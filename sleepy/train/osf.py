@@ -19,15 +19,16 @@ from sleepy.train.training import Training
 
 @dataclass(frozen=True, kw_only=True)
 class Osf(Algorithm):
-    """W = U_high S_high V_high + U_low S_low V_low, its singular value decomposition: the low part, of the `rank`
-    smallest singular values, trains and stays orthogonal to the high part, which is frozen. In a stream W is the base
-    model's weight with the earlier adapter added, decomposed anew in each step.
+    """The singular value decomposition of a weight is split in two: W = U_high S_high V_high + U_low S_low V_low. The
+    low part, of the `rank` smallest singular values, trains and stays orthogonal to the high part, which is frozen. In
+    a stream W is the base model's weight with the earlier adapter added, decomposed anew in each step.
 
     One side of the low part can only turn within `rank` directions, so what a step adds to W has rank `rank`: a LoRA
     of that rank holds it, after the ranks of the earlier adapter. `lora.target_modules` says which layers train;
-    lora.alpha and lora.dropout mean nothing here, and train.weight_decay would shrink the weights themselves.
+    lora.alpha and lora.dropout have no effect here, and train.weight_decay would shrink the weights themselves.
 
-    rank: singular values that train in each layer (0: lora.r; below the smaller side of every layer).
+    rank: number of singular values that train in each layer. 0 takes lora.r; it must be below the smaller side of every
+        layer (at least 0).
     """
 
     keeps_base = False  # forward hooks stay on it

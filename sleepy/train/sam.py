@@ -16,7 +16,7 @@ class Sam(Algorithm):
     """Sharpness-aware minimisation over the adapter's weights w: min over w of max over |e| <= rho of L(w + e), with
     e = rho g / |g| (Foret et al. 2021, arXiv 2010.01412, equation 2). A step takes two gradients instead of one.
 
-    rho: length of the step to the worst point nearby, in the units of w (at least 0; at 0 it is plain fine-tuning).
+    rho: length of the step to the worst point nearby, in the units of w. 0 is plain fine-tuning (at least 0).
     """
 
     rho: float = ranged(0.05, at_least=0)

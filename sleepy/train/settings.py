@@ -13,19 +13,21 @@ class Train:
     """AdamW with warm-up and decay.
 
     steps: optimiser steps (at least 1).
-    epochs: passes over the mix, instead of `steps`; 0 goes by steps (at least 0).
+    epochs: passes over the mix instead of `steps`. With 0, `steps` counts (at least 0).
     batch_size: pairs in one forward pass (at least 1).
-    grad_accum: forward passes to a step (at least 1).
+    grad_accum: forward passes per step (at least 1).
     lr: peak learning rate (above 0).
-    warmup: share of the steps in which the rate rises (0 to 1).
-    decay: how the rate falls afterwards: "linear" or "cosine" to zero, or "constant".
-    weight_decay: AdamW's (at least 0).
+    warmup: share of the steps during which the rate rises (0 to 1).
+    decay: how the rate falls afterwards: linear or cosine to zero, or not at all.
+    weight_decay: the weight decay of AdamW (at least 0).
     max_grad_norm: gradients are clipped to this norm (above 0).
-    max_length: longest pair, in tokens; longer ones are left out, and the run says how many (at least 64).
-    precision: of the frozen weights: "bf16" (half the memory), "fp32", or "auto": bf16 where the device computes in it.
-    quantization: "none", or "nf4": frozen weights in 4 bits (QLoRA, through bitsandbytes).
-    attention: "auto" (FlashAttention 2 on CUDA where installed, else sdpa), "sdpa", "eager" or "flash_attention_2".
-    gradient_checkpointing: recompute activations instead of keeping them: less memory, up to half again the time.
+    max_length: length of the longest pair in tokens. Longer ones are left out, and the run says how many (at least 64).
+    precision: precision of the frozen weights. "auto" is bf16 where the device computes in it, else fp32. bf16 takes
+        half the memory.
+    quantization: "nf4" keeps the frozen weights in 4 bits (QLoRA, through bitsandbytes).
+    attention: the implementation of attention. "auto" is FlashAttention 2 on CUDA where it is installed, else sdpa.
+    gradient_checkpointing: recompute activations instead of keeping them. It takes less memory and up to half again the
+        time.
     checkpoint_every: steps between checkpoints, from which a killed run resumes (at least 1).
     """
 

@@ -22,20 +22,21 @@ from sleepy.train.training import MEMORY, Past, Training
 
 @dataclass(frozen=True, kw_only=True)
 class Share(Algorithm):
-    """Phase 1 makes the basis of the adapters there are: of `adapters`, or of an ordinary LoRA trained in the first
+    """Phase 1 makes the basis from existing adapters: from `adapters`, or from an ordinary LoRA trained in the first
     step. Phase 2 trains B = [beta, tau] eps and A^T = [alpha, tau'] eps' with the basis frozen: p (k + k') coefficients
     and phi (n + d + 2p) for the temporary factors tau of a layer. Phase 3 then decomposes all adapters anew.
 
-    The adapter written is the new task's own, of rank p. The memory holds the basis and all tasks' coefficients: in a
-    stream each task's koans are asked by its own, the koans of tasks to come by the newest adapter.
+    The adapter that is written is the new task's own, of rank p. The memory holds the basis and the coefficients of all
+    tasks: in a stream each task is answered with its own, tasks to come with the newest adapter.
 
-    k: directions of the basis in each layer (0: as many as explain `variance`; never more than the adapters have).
+    k: number of directions of the basis in each layer. 0 takes as many as explain `variance`, but never more than the
+        adapters have (at least 0).
     variance: share of the adapters' variance that the basis explains (above 0, at most 1).
-    p: rank of a task in the basis (0: a third of lora.r, at least 1).
-    phi: temporary factors; no more than a quarter of a layer's k are used, but one always. 0: none, the coefficients
-        alone train and the basis stays as it is for good.
+    p: rank of a task in the basis. 0 takes a third of lora.r, but not less than 1 (at least 0).
+    phi: number of temporary factors. At most a quarter of a layer's k are used, but always one. With 0 only the
+        coefficients train, and the basis stays as it is (at least 0).
     centre: take the mean column out before the decomposition, and keep its direction as one more.
-    adapters: PEFT folders, or folders of such, that the basis is made from ([]: the first step trains one).
+    adapters: PEFT folders, or folders that contain some, to make the basis from. With [] the first step trains one.
     """
 
     k: int = ranged(0, at_least=0)

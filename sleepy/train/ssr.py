@@ -23,14 +23,14 @@ _ID = "ssr/"  # begins the id of every pair that was made here; the number of it
 
 @dataclass(frozen=True, kw_only=True)
 class Ssr(Algorithm):
-    """For each step that is past the base model, shown two of its pairs, writes new broken programs; the latest model
-    repairs them; of the pairs that hold k-means chooses, and they are trained on beside the new ones. A pair holds
-    when rustc rejects the broken program and accepts the repair, and it is near no frozen koan. A step's pairs are
-    made once, at the beginning of the next step, and rehearsed in every later one. The authors let the base model
-    write repairs too, which the latest model's replace; here it stops before them.
+    """For each earlier step the base model sees two of its pairs and writes new broken programs, and the latest model
+    repairs them. k-means chooses among the pairs that hold, and these are trained on beside the new ones. A pair holds
+    when rustc rejects the broken program and accepts the repair, and no frozen koan resembles it. The pairs of a step
+    are made once, at the beginning of the next step, and rehearsed in every later one. The authors let the base model
+    write repairs too, and replace them by the latest model's; here it stops before them.
 
-    asked: programs that the base model is asked for, for each step that is past (at least 1).
-    kept: pairs rehearsed of each step that is past, at most (at least 1, no more than `asked`).
+    asked: how many programs the base model is asked for, per earlier step (at least 1).
+    kept: how many pairs are rehearsed, at most, per earlier step. It may not exceed `asked` (at least 1).
     """
 
     asks: ClassVar[bool] = True

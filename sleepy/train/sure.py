@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sleepy.files import write_tensors, write_text
 from sleepy.options import ranged
 from sleepy.progress import say
 from sleepy.train.algorithm import Algorithm
@@ -28,12 +29,12 @@ class Rehearsal:
 
 @dataclass(frozen=True, kw_only=True)
 class Sure(Algorithm):
-    """Surprise of an answer z of T tokens: s = -1/T sum_t log p(z_t | z_<t). Of each task the most surprising pairs are
-    kept, and rehearsed with the new ones: L = (L_new + L_buffer) / 2. After each step the slow adapter moves towards
+    """Surprise of an answer z of T tokens: s = -1/T sum_t log p(z_t | z_<t). The most surprising pairs of each task
+    are kept and rehearsed with the new ones: L = (L_new + L_buffer) / 2. After each step the slow adapter moves towards
     the one that trains, slow = ema slow + (1 - ema) fast, and is the result; the fast one continues in the next task.
 
-    buffer: pairs kept, split equally over the tasks seen (at least 1).
-    ema: what the slow adapter keeps of itself at a step (0 to below 1; at 0 it is the fast one).
+    buffer: how many pairs are kept, split equally over the tasks seen (at least 1).
+    ema: the share of itself that the slow adapter keeps per step. At 0 it is the fast one (0 to below 1).
     """
 
     buffer: int = ranged(64, at_least=1)
@@ -95,14 +96,11 @@ class Sure(Algorithm):
 
     def end(self, trainer: Trainer[Rehearsal]) -> None:
         """The buffer, with the pairs of this task that still surprise the slow adapter most, and the fast adapter."""
-        from safetensors.torch import save_file
-
         memory = trainer.training.memory
         tasks = split([*trainer.state.tasks, ranked(trainer, trainer.training.examples)], self.buffer)
-        memory.mkdir(parents=True, exist_ok=True)
         lines = [json.dumps([(row.start, row.ids) for row in task]) + "\n" for task in tasks]
-        (memory / _BUFFER).write_text("".join(lines), encoding="utf-8")
-        save_file(trainer.state.fast, memory / _FAST)
+        write_text(memory / _BUFFER, "".join(lines))
+        write_tensors(memory / _FAST, trainer.state.fast)
 
 
 def split(tasks: Sequence[list[Encoded]], size: int) -> list[list[Encoded]]:

@@ -112,7 +112,7 @@ def test_adapters_are_refused_before_anything_is_uploaded(local: Local, served: 
 def test_a_prompt_that_ollama_would_cut_is_an_engine_error(local: Local, served: Served, template: Template) -> None:
     long = replace(ASKED, messages=({"role": "user", "content": "word " * 300},), max_tokens=99)
     with Ollama(host=local.url, context=256).open(served) as session:
-        with pytest.raises(EngineError, match=r"the context 256\. Raise engine\.context"):
+        with pytest.raises(EngineError, match=r"engine\.context=256\. Raise engine\.context"):
             session.generate([long])
         session.generate([replace(long, messages=({"role": "user", "content": "word " * 200},))])
     ask = local.asked[-1].json

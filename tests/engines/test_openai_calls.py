@@ -9,6 +9,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,12 +39,22 @@ def test_what_a_chat_server_is_sent_and_what_is_taken_from_its_answer() -> None:
     with answering(lambda asked: said(CHAT)) as local:
         assert [c.text for c in ask(local.url, OpenAI(extra={"top_k": 0, "seed": None}))] == ["fn main() {}"]
     (request,) = local.asked
-    assert (request.method, request.path) == ("POST", "/chat/completions")
+    assert (request.method, request.path) == ("POST", "/chat/completions")  # 12: of 7 tokens, and the prefill's 5
     assert request.headers["authorization"] == f"Bearer {KEY}"
     assert request.json == {
-        "model": "m", "messages": [{"role": "user", "content": "Repair."}], "max_tokens": 15, "temperature": 0.0,
+        "model": "m", "messages": [{"role": "user", "content": "Repair."}], "max_tokens": 12, "temperature": 0.0,
         "top_p": 1.0, "top_k": 0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "reason", "cut"), [
+    ("```rust\nfn main() {", "length", True), ("```rust\nfn main() {}\n```\nThis", "length", False),
+    ("```rust\nfn main() {", "stop", False),
+])  # fmt: skip
+def test_an_answer_is_cut_if_the_program_is(text: str, reason: str, cut: bool) -> None:
+    reply = {"choices": [{"message": {"content": text}, "finish_reason": reason}], "usage": USAGE}
+    with answering(lambda asked: said(reply)) as local:
+        assert ask(local.url, OpenAI())[0].cut is cut
 
 
 @pytest.mark.parametrize("bad", [said({"error": "loading"}, 503), said({}, 429, {"Retry-After": "0"})])
@@ -113,6 +124,31 @@ def test_which_model_of_several() -> None:
         lists["data"] = [{"name": "one"}]
         with pytest.raises(EngineError, match=r"lists no models .*set engine.model"):
             OpenAI(base_url=local.url).identity()
+
+
+@pytest.mark.parametrize("model", ["", "m"])
+def test_a_server_that_says_it_has_another_model_is_refused(served: Served, model: str) -> None:
+    import llama_cpp
+
+    loaded = llama_cpp.Llama(str(served.gguf), verbose=False)
+    counts = {"n_params": llama_cpp.llama_model_n_params, "size": llama_cpp.llama_model_size}  # what llama-server tells
+    ours = {key: count(loaded.model) for key, count in counts.items()}
+    told: Any = None
+    with answering(lambda asked: said({"data": [{"id": "m", "meta": told}]})) as local:
+        options = OpenAI(base_url=local.url, model=model)
+        for sound in ({}, None, ours, {"n_params": "many"}):
+            told = sound
+            with options.open(served):
+                pass
+        for other, words in (
+            ({"n_params": 70e9}, r"says that m has 70,000,000,000.* parameters, but .*Q4_1.gguf has 134,515,008"),
+            ({**ours, "size": 145_000_000}, "has 145,000,000 bytes, but .*another model"),
+        ):
+            told = other
+            with pytest.raises(EngineError, match=words), options.open(served):
+                pass
+    with answering(lambda asked: said({}, 404)) as local, OpenAI(base_url=local.url, model="m").open(served):
+        assert len(local.asked) == 1  # a server without a list is not asked again
 
 
 def test_a_listed_adapter_answers_as_the_model_of_its_name() -> None:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sleepy.artifacts import BaseModel, Check, Task, TaskSet
+from sleepy.artifacts import BaseModel, Check, Completion, Prompt, Task, TaskSet
+from sleepy.engines.engine import NONE_KNOWN, Done, Known, ignore
+from sleepy.errors import EngineError
 from sleepy.evaluate.candidates import Adapted, Base, Exported, Routed
 from sleepy.evaluate.examiner import Examiner
 from sleepy.progress import Stages
+from sleepy.repair.multi_turn import MultiTurn
 from sleepy.repair.single_shot import SingleShot
 from sleepy.routing.oracle import Oracle
+from sleepy.sandbox.bwrap import Bwrap
 from sleepy.sandbox.checker import Checker
 from tests.adapters.made import random_adapter, tiny_base
 from tests.repair.recorded import Recorded
@@ -52,6 +62,9 @@ def test_it_is_asked_once_for_everything_that_determines_the_answer(
     monkeypatch.setattr("sleepy.repair.asking._shows", lambda task, program: f"Here: {program}")
     assert not asks.measure(Base(base), tasks).cached
     assert not list((tmp_path / "scratch").iterdir())  # adapters are files only while they are asked
+    monkeypatch.undo()
+    monkeypatch.setattr("sleepy.evaluate.examiner.adapter_gguf", lambda *a: pytest.fail("an adapter was converted"))
+    assert asks.measure(Adapted(base, adapter), tasks).cached  # what is known costs no conversion
 
 
 def test_rustc_s_suggestions_are_measured_once_whatever_the_model(checker: Checker, koan: Task, tmp_path: Path) -> None:
@@ -62,23 +75,102 @@ def test_rustc_s_suggestions_are_measured_once_whatever_the_model(checker: Check
     assert len(list((tmp_path / "known").iterdir())) == 1
 
 
-def test_scores_that_the_load_may_have_spoiled_are_not_kept(
+def set_of(koan: Task, count: int) -> TaskSet:
+    return TaskSet("t", "1", tuple(replace(koan, id=f"koan-{i}") for i in range(count)))
+
+
+def killed_after_two(base: BaseModel, folder: Path, tasks: TaskSet, fix: str) -> None:
+    class Dying(Recorded):
+        def generate(self, prompts: Sequence[Prompt], done: Done = ignore, known: Known = NONE_KNOWN) -> Any:
+            def told(place: int, answer: Completion) -> None:
+                if place == 2:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                done(place, answer)
+
+            return super().generate(prompts, told, known)
+
+    asks = examiner(folder, Bwrap().open(folder), [fix] * 9)
+    replace(asks, engine=Dying([fix] * 9)).measure(Base(base), tasks)
+
+
+def test_an_evaluation_that_was_killed_goes_on(
+    base: BaseModel, checker: Checker, koan: Task, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = set_of(koan, 5)
+    child = multiprocessing.get_context("spawn").Process(
+        target=killed_after_two, args=(base, tmp_path, tasks, koan.fix)
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    (kept,) = (tmp_path / "known").iterdir()
+    with kept.open("a") as out:
+        out.write('{"key": "torn')  # as a kill in the middle of a write leaves it
+    asks = examiner(tmp_path, checker, [koan.fix] * 2)
+    with pytest.raises(EngineError, match="no more answers"):
+        asks.measure(Base(base), tasks)
+    asks = examiner(tmp_path, checker, [koan.broken])
+    scores = asks.measure(Base(base), tasks).scores
+    assert [r.passed for r in scores.results] == [True] * 4 + [False] and scores.seconds > 4 * 0.5
+    assert "going on with 4 answers" in capsys.readouterr().err
+    assert [p.suffix for p in (tmp_path / "known").iterdir()] == [".json"]
+    with closing(sqlite3.connect(tmp_path / "episodes.db")) as episodes:
+        assert episodes.execute("select count(*), count(distinct task) from episodes").fetchone() == (5, 5)
+
+
+def test_a_killed_conversation_goes_on_where_it_was(
+    base: BaseModel, checker: Checker, koan: Task, tmp_path: Path
+) -> None:
+    other = koan.fix.replace("words.len())", "word.len())")
+    with pytest.raises(EngineError):
+        measured(base, checker, tmp_path, koan, [other])
+    engine = measured(base, checker, tmp_path, koan, [koan.fix])
+    assert len(engine.asked) == 1 and other.strip() in engine.asked[0].messages[1]["content"]
+
+
+def measured(base: BaseModel, checker: Checker, folder: Path, koan: Task, answers: list[str]) -> Recorded:
+    engine = Recorded(answers)
+    asks = replace(examiner(folder, checker, []), engine=engine, repair=MultiTurn())
+    asks.measure(Base(base), set_of(koan, 1))
+    return engine
+
+
+def test_scores_that_the_load_may_have_spoiled_are_not_kept_but_the_answers_are(
     base: BaseModel, checker: Checker, koan: Task, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Loaded:
-        identity = "loaded"
+        identity, busy = "loaded", True
 
         def check(self, *job: Any) -> Check:
             found = checker.check(*job)
-            return replace(found, stage="test", timed_out=True) if found.passed else found
+            return replace(found, stage="test", timed_out=True) if found.passed and self.busy else found
 
         def check_all(self, jobs: Any) -> list[Check]:
             return [self.check(*job) for job in jobs]
 
-    asks = examiner(tmp_path, Loaded(), [koan.fix] * 2)
-    tasks = TaskSet("t", "1", (koan,))
+    judge = Loaded()
+    asks = examiner(tmp_path, judge, [koan.fix] * 2)  # and no third answer
+    tasks = set_of(koan, 2)
     assert [asks.measure(Base(base), tasks).cached for _ in range(2)] == [False, False]
-    assert f"Scores not cached: {koan.id} may have timed out" in capsys.readouterr().err
+    assert "Scores not cached: koan-0, koan-1 may have timed out" in capsys.readouterr().err
+    judge.busy = False
+    assert asks.measure(Base(base), tasks).scores.pass_rate == 1
+    assert asks.measure(Base(base), tasks).cached
+
+
+def test_scores_of_weights_that_nobody_knows_are_neither_kept_nor_believed(
+    base: BaseModel, checker: Checker, koan: Task, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sleepy.engines.openai import OpenAI
+
+    assert not OpenAI.known_weights
+    tasks, asks = TaskSet("t", "1", (koan,)), examiner(tmp_path, checker, [koan.fix, koan.broken, koan.fix])
+    asks.engine.known_weights = False
+    found = [asks.measure(Base(base), tasks) for _ in range(2)]  # another model is there the second time
+    assert [(m.cached, m.scores.pass_rate) for m in found] == [(False, 1), (False, 0)]
+    assert capsys.readouterr().err.count("Scores not cached: which weights the server has is not known") == 1
+    asks.engine.known_weights = True
+    assert not asks.measure(Base(base), tasks).cached
 
 
 def test_digests_tell_candidates_apart(base: BaseModel, tmp_path: Path, koan: Task) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sleepy.artifacts import BaseModel, Check, Completion, Prompt, Served, Task, TaskSet
-from sleepy.engines.engine import Done, ignore
+from sleepy.engines.engine import NONE_KNOWN, Done, Known, ignore
 from sleepy.engines.llama_cpp import LlamaCpp
 from sleepy.errors import EngineError
 from sleepy.evaluate.harness import Examination
@@ -73,9 +73,23 @@ def test_every_attempt_is_judged_and_recorded_as_soon_as_it_is_there(koan: Task,
     assert seen[1] == (koan.id, 1, "test", ("E0425",), "test")
 
 
+def test_an_answer_that_was_cut_is_an_attempt_that_was_cut(koan: Task, checker: Checker) -> None:
+    class Cutting(Recorded):
+        def generate(
+            self, prompts: Sequence[Prompt], done: Done = ignore, known: Known = NONE_KNOWN
+        ) -> list[Completion]:
+            return super().generate(prompts, lambda place, answer: done(place, replace(answer, cut=True)), known)
+
+    tasks = TaskSet("one", "1", (koan,))
+    (result,) = Examination(Cutting([koan.fix]), SingleShot(), checker).run(served(), tasks).results
+    assert result.passed and result.attempts[0].cut
+
+
 def test_answers_may_come_in_any_order(koan: Task, checker: Checker) -> None:
     class Backwards(Recorded):
-        def generate(self, prompts: Sequence[Prompt], done: Done = ignore) -> list[Completion]:
+        def generate(
+            self, prompts: Sequence[Prompt], done: Done = ignore, known: Known = NONE_KNOWN
+        ) -> list[Completion]:
             found = super().generate(prompts)
             for place in reversed(range(len(prompts))):
                 done(place, found[place])

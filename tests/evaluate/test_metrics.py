@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sleepy.evaluate.metrics import summary
@@ -44,6 +46,12 @@ def test_rates_by_stratum_are_those_of_koans_whose_stratum_is_known() -> None:
     names = ("shown", "suggested", "neither")
     assert rates == {f"stratum/{name}/pass_rate": name == "shown" for name in names}
     assert not [key for key in summary(THREE) if key.startswith("stratum/")]
+
+
+def test_answers_that_were_cut_are_counted() -> None:
+    cut = replace(RED, cut=True)
+    assert summary(THREE)["cut"] == 0
+    assert summary(scores(Result("a", "x", "p", 1, True, (cut, GREEN, cut), 1, (False, True, True))))["cut"] == 2
 
 
 def test_a_repeated_error_is_one_with_the_signature_of_the_attempt_before() -> None:

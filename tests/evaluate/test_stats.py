@@ -12,13 +12,13 @@ from scipy.stats import binom, binomtest, false_discovery_control
 
 from sleepy.errors import DataError
 from sleepy.evaluate.stats import (
-    bootstrap_difference,
     changes_by_family,
     compare,
     detectable,
     holm,
     mcnemar_exact,
     p_text,
+    score_interval,
     wilson,
 )
 from sleepy.results import Result, Scores
@@ -99,33 +99,46 @@ def outcomes(fixes: int, regressions: int, same: int) -> tuple[list[bool], list[
     return before, after
 
 
-@given(counts, counts, st.integers(1, 60))
-@settings(max_examples=50)
-def test_bootstrap_holds_the_difference_and_is_repeatable(fixes, regressions, same):
-    before, after = outcomes(fixes, regressions, same)
-    low, high = bootstrap_difference(before, after)
-    assert -1 <= low <= (fixes - regressions) / len(before) <= high <= 1
-    assert bootstrap_difference(before, after) == (low, high)
-    back = bootstrap_difference(after, before)
-    assert back == pytest.approx((-high, -low), abs=3 / len(before))
+def tango_by_likelihood(n: int, fixes: int, regressions: int) -> tuple[float, float]:
+    """The interval from Tango's definition: the nuisance rate by maximising the likelihood itself, no closed form."""
+    from scipy.optimize import brentq, minimize_scalar
+
+    def statistic(d: float) -> float:
+        def unlikely(q: float) -> float:
+            rates = ((fixes, q + d), (regressions, q), (n - fixes - regressions, 1 - 2 * q - d))
+            return -sum(k * math.log(max(p, 1e-300)) for k, p in rates if k)
+
+        bounds = (max(0.0, -d), (1 - d) / 2)
+        q = minimize_scalar(unlikely, bounds=bounds, method="bounded", options={"xatol": 1e-12}).x
+        return (fixes - regressions - n * d) / math.sqrt(n * (2 * q + d * (1 - d)))
+
+    z, found = 1.959963984540054, (fixes - regressions) / n
+    low = brentq(lambda d: statistic(d) - z, -0.999, found - 1e-7)
+    return low, brentq(lambda d: statistic(d) + z, found + 1e-7, 0.999)
 
 
-@pytest.mark.parametrize(("fixes", "regressions", "same"), [(5, 2, 23), (0, 3, 9), (20, 20, 2), (6, 0, 0)])
-def test_bootstrap_is_the_plain_one(fixes, regressions, same):
-    """Pairs drawn one by one with replacement give the same interval, up to a step of the difference's lattice."""
-    import numpy as np
-
-    before, after = outcomes(fixes, regressions, same)
-    n = len(before)
-    change = np.array(after, int) - np.array(before, int)
-    drawn = change[np.random.default_rng(1).integers(0, n, (20_000, n))].mean(axis=1)
-    assert bootstrap_difference(before, after) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=1.01 / n)
+@pytest.mark.parametrize("counts", [(42, 11, 1), (50, 4, 12), (159, 42, 3), (30, 1, 12), (210, 34, 20)])
+def test_the_score_interval_is_tangos(counts):
+    assert score_interval(*counts) == pytest.approx(tango_by_likelihood(*counts), abs=1e-5)
 
 
-def test_bootstrap_without_change_is_a_point_and_refuses_unequal_lengths():
-    assert bootstrap_difference([True, False], [True, False]) == (0.0, 0.0)
-    with pytest.raises(ValueError, match="found 2 before and 1 after"):
-        bootstrap_difference([True, False], [True])
+def test_the_score_interval_is_no_point_where_nothing_changed():
+    low, high = score_interval(42, 0, 0)
+    assert (low, high) == pytest.approx((-0.0838, 0.0838), abs=1e-4)  # z^2 / (n + z^2)
+    assert high == pytest.approx(1.959964**2 / (42 + 1.959964**2), abs=1e-6)
+    with pytest.raises(ValueError, match="impossible counts"):
+        score_interval(3, 2, 2)
+
+
+@given(st.integers(1, 300), st.data())
+def test_the_score_interval_holds_the_difference_and_is_symmetric(n, data):
+    fixes = data.draw(st.integers(0, n))
+    regressions = data.draw(st.integers(0, n - fixes))
+    low, high = score_interval(n, fixes, regressions)
+    assert -1 <= low <= (fixes - regressions) / n <= high <= 1
+    assert score_interval(n, regressions, fixes) == pytest.approx((-high, -low), abs=1e-9)
+    wider = score_interval(n, fixes, regressions, confidence=0.99)
+    assert wider[0] <= low + 1e-9 and high <= wider[1] + 1e-9
 
 
 def power_of(gain: float, n: int, discordant: int, alpha: float) -> float:

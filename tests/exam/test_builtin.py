@@ -81,7 +81,7 @@ def test_what_changed_since_the_recorded_audit_and_a_tenth_of_the_rest_is_sound(
         rows, found = audit(chosen, checker)
         missed = [Finding(r.task.id, name) for r in rows for name in r.survivors]
         findings += found + [f for f in missed if unchanged and f.problem not in known["survivors"].get(f.task, ())]
-    assert findings == [], f"drawn again by: python -m pytest --testrunuid={testrun_uid} {Path(__file__).name}"
+    assert findings == [], f"drawn again by: python -m pytest --testrunuid={testrun_uid} tests/exam"
 
 
 @pytest.mark.nightly

@@ -66,8 +66,8 @@ def test_signs_that_end_a_line_elsewhere_end_none_here(tmp_path: Path, koan: Tas
 
 
 def test_a_missing_or_empty_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no file"):
-        File(path=str(tmp_path / "none.jsonl")).load()
+    (problem,) = File(path=str(tmp_path / "none.jsonl")).problems()  # of the config: said before anything is loaded
+    assert problem == f"path: got {tmp_path / 'none.jsonl'}, but there is no such file"
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(DataError, match="found no task"):
         File(path=str(tmp_path / "empty.jsonl")).load()

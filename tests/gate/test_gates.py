@@ -14,6 +14,7 @@ from sleepy.evaluate.candidates import Base, Candidate, Measured
 from sleepy.exam.builtin import frozen
 from sleepy.gate.gate import Verdict
 from sleepy.gate.no_loss import NoLoss
+from sleepy.gate.not_worse import NotWorse
 from sleepy.gate.significant_gain import SignificantGain
 from sleepy.options import problems_of
 from sleepy.results import Attempt, Result, Scores
@@ -21,7 +22,7 @@ from sleepy.results import Attempt, Result, Scores
 BASE = Base(BaseModel("model", Path(), Path(), Path(), "d"))
 
 
-def decide(gate: NoLoss | SignificantGain, changed: bool = True, **families: str) -> Verdict[Candidate]:
+def decide(gate: NoLoss | NotWorse | SignificantGain, changed: bool = True, **families: str) -> Verdict[Candidate]:
     """The verdict; `changed`: at least one answer is another one."""
 
     def scores(passing: str) -> Scores:
@@ -118,3 +119,15 @@ def test_alpha_has_bounds(option):
     assert problems_of(option(), "gate") == []
     for alpha in (0.0, 1.0, -1.0):
         assert problems_of(option(alpha=alpha), "gate")[0].startswith(f"gate.alpha: got {alpha}")
+
+
+def test_not_worse_wants_koans_enough_to_exclude_the_loss():
+    assert not decide(NotWorse(), a="01" * 36).promoted  # 72 koans
+    enough = decide(NotWorse(), a="01" * 37)
+    assert enough.promoted and "above -4.9 points" in enough.reason
+    few = decide(NotWorse(), a="01" * 20)
+    assert not few.promoted and "too few koans to exclude a loss of 5. Raise gate.koans" in few.reason
+    assert decide(NotWorse(margin=0.2), a="01" * 20).promoted
+    assert not decide(NotWorse(), a="01" * 37 + "---").promoted
+    worse = decide(NotWorse(), a="-" * 9 + "01" * 50)
+    assert not worse.promoted and "a loss that chance does not explain" in worse.reason

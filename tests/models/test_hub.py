@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from sleepy.errors import ModelError
 from sleepy.models.gguf import GgufModel
 from sleepy.models.hub import HubModel, _snapshot
 from sleepy.options import problems_of
+from sleepy.tensors import mapped
 from tests.models.places import Hub, write_gguf
 
 CONF = Path(__file__).parents[2] / "conf/model"
@@ -39,6 +41,27 @@ def test_a_local_quantised_file_is_served_itself(any_model: HubModel, published:
     assert base.gguf_f16.is_file() and (base.weights / "tokenizer.json").is_file()
     write_gguf(file, arch="llama")
     assert replace(any_model, path=str(file)).fetch(tmp_path / "cache").digest != base.digest
+
+
+def test_a_split_file_is_the_sum_of_its_parts(
+    any_model: HubModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gguf
+
+    monkeypatch.setattr(gguf, "GGUFWriter", partial(gguf.GGUFWriter, split_max_tensors=10))
+    write_gguf(tmp_path / "tiny.gguf", head="own")
+    first, second, third = sorted(tmp_path.glob("tiny-*-of-00003.gguf"))
+    base = replace(any_model, path=str(first)).fetch(tmp_path / "cache")
+    assert base.name == "tiny" and len(mapped(base.weights / "model.safetensors")) > 20
+    with third.open("r+b") as stream:
+        stream.seek(-2, os.SEEK_END)
+        stream.write(b"\0\0")
+    assert replace(any_model, path=str(first)).fetch(tmp_path / "cache").digest != base.digest
+    with pytest.raises(ModelError, match=r"part 2 of 3. Name the first: tiny-00001-of-00003.gguf"):
+        replace(any_model, path=str(second)).fetch(tmp_path / "cache")
+    third.unlink()
+    with pytest.raises(ModelError, match=r"tiny-00003-of-00003.gguf must stand beside it"):
+        replace(any_model, path=str(first)).fetch(tmp_path / "cache")
 
 
 def test_a_local_file_of_floats_is_served_as_q4_k_m(any_model: HubModel, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sleepy.artifacts import Completion, HotAdapter, Prompt, Served, Task, TaskSet
-from sleepy.engines.engine import Done, ignore
+from sleepy.engines.engine import NONE_KNOWN, Done, Known, ignore
 from sleepy.errors import EngineError
 from sleepy.evaluate.harness import Examination
 from sleepy.repair.strategy import Strategy
@@ -21,6 +21,7 @@ class Recorded:
     """An engine with an answer for each prompt, in the order in which they are asked; it dies when they are used up."""
 
     texts: list[str]
+    known_weights: bool = True
     asked: list[Prompt] = field(default_factory=list)
 
     @contextmanager
@@ -30,15 +31,17 @@ class Recorded:
     def identity(self) -> dict[str, object]:
         return {"engine": "recorded"}
 
-    def generate(self, prompts: Sequence[Prompt], done: Done = ignore) -> list[Completion]:
-        found: list[Completion] = []
+    def generate(self, prompts: Sequence[Prompt], done: Done = ignore, known: Known = NONE_KNOWN) -> list[Completion]:
+        found = dict(known)
         for place, prompt in enumerate(prompts):
+            if place in known:
+                continue
             if not self.texts:
                 raise EngineError("no more answers")
             self.asked.append(prompt)
-            found.append(Completion(self.texts.pop(0), 100, 10, 0.5))
-            done(place, found[-1])
-        return found
+            found[place] = Completion(self.texts.pop(0), 100, 10, 0.5)
+            done(place, found[place])
+        return [found[place] for place in range(len(prompts))]
 
 
 def served(*adapters: str) -> Served:

@@ -12,11 +12,9 @@ from sleepy.artifacts import Mix
 from sleepy.evaluate.stats import compare
 from sleepy.exam.builtin import frozen
 from sleepy.exam.strata import STRATA, stratum_of
-from sleepy.options import problems_of
 from sleepy.report.report import Report
 from sleepy.report.scores import scores_table
-from sleepy.report.summary import delivery, duration, effort, headline, limits, outcome_style
-from sleepy.results import Result, Scores
+from sleepy.report.summary import delivery, effort, headline, limits, outcome_style, warnings
 from tests.report.made import FAMILIES, TASK, paged, pair, printed, result, summary
 
 
@@ -226,6 +224,19 @@ def test_terminal_holds_the_numbers_within_80_columns_of_ascii(tmp_path):
     assert tail.startswith(f"  {tmp_path / 'report.md'}\n")
 
 
+def test_answers_that_were_cut_are_a_warning(tmp_path):
+    run = summary()
+    assert warnings(run) == ["no network <guard>"]
+    first, second, *rest = run.after.results
+    cut = replace(second, attempts=(replace(second.attempts[0], cut=True), *second.attempts[1:]))
+    run = replace(run, after=replace(run.after, results=(first, cut, *rest)))
+    assert warnings(run)[1:] == ["trained: 1 of 42 answers was cut for length"]
+    assert "warning: trained: 1 of 42 answers was cut for length" in printed(run, tmp_path)
+    assert "> Warning: trained: 1 of 42 answers was cut for length" in paged(run, tmp_path)
+    both = replace(run.after, results=(cut, replace(cut, task="b")))
+    assert "> Warning: 2 of 4 answers were cut" in Report().scores(tmp_path, both, "baseline").read_text()
+
+
 def test_terminal_folds_a_family_with_a_long_name(tmp_path):
     text = printed(summary({70 * "f": "1+0"}), tmp_path)
     assert text.count("f" * 20) >= 3
@@ -236,60 +247,3 @@ def test_show_prints_on_stdout(tmp_path, capsys):
     run = summary()
     Report().show(run, Report(pictures=False).write(tmp_path, run))
     assert "8 of 21 before, 11 after: +5 -2" in capsys.readouterr().out
-
-
-def test_limits_say_what_a_set_cannot_tell():
-    assert limits(summary({"a": "+++++"})).startswith("5 koans cannot show a difference: even if every answer improved")
-    assert "This difference may be due to chance; smaller real" in limits(summary({"a": "+++++-0"}))
-    assert "larger than chance would explain" in limits(summary({"a": 12 * "+"}))
-    assert "0 of which changed" in limits(summary({"a": "0000000"})) and "Smaller" in limits(summary({"a": "0000000"}))
-
-
-def test_median_steps_are_of_passed_koans_only():
-    def of(*steps_and_passed: tuple[int, bool]) -> str:
-        results = tuple(result("a", i, passed, steps, 1) for i, (steps, passed) in enumerate(steps_and_passed))
-        return effort(replace(summary(), after=Scores("", "", "", "", results, 0.0)))[0][2]
-
-    assert of((1, True), (2, True), (9, False)) == "1.5"
-    assert of((3, False)) == "none passed"
-
-
-def test_scores_are_a_table_of_rates_by_family_and_level(tmp_path):
-    results = [
-        Result(f"{f}{i}", f, "p", level, i < passed, ())
-        for f, level, passed in (("a", 1, 3), ("b", 2, 0))
-        for i in range(10)
-    ]
-    scores = Scores("koans", "", "m", "e", tuple(results), 1.0)
-    written = Report().scores(tmp_path, scores, "baseline")
-    assert written.name == "baseline.md" and written.read_text().splitlines() == [
-        "m, koans, e",
-        "",
-        "| family | level 1 | level 2 | all levels |",
-        "|---|---|---|---|",
-        "| a | 3/10 (11 to 60) | - | 3/10 (11 to 60) |",
-        "| b | - | 0/10 (0 to 28) | 0/10 (0 to 28) |",
-        "| all | 3/10 (11 to 60) | 0/10 (0 to 28) | 3/20 (5 to 36) |",
-    ]
-
-
-def test_duration():
-    for seconds, words in {
-        0.04: "0.0 s",
-        9.94: "9.9 s",
-        9.96: "10 s",
-        59.4: "59 s",
-        59.6: "1 min 0 s",
-        221.2: "3 min 41 s",
-        3599.6: "1 h 0 min",
-        7500: "2 h 5 min",
-    }.items():
-        assert duration(seconds) == words
-
-
-def test_options_have_bounds():
-    assert problems_of(Report(), "report") == []
-    assert [line.split(":")[0] for dpi in (49, 401) for line in problems_of(Report(dpi=dpi), "report")] == [
-        "report.dpi",
-        "report.dpi",
-    ]

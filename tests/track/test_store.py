@@ -18,6 +18,7 @@ from sleepy.errors import SleepyError
 from sleepy.options import problems_of
 from sleepy.track import store as store_module
 from sleepy.track.mlflow import Mlflow
+from sleepy.track.tracker import Tracker
 
 KEY = "a 'quoted' \"key\""
 
@@ -83,6 +84,63 @@ def test_artifacts_lie_beside_the_database_in_any_folder(tmp_path: Path, monkeyp
     assert found.read_text() == "hello"
     assert found.relative_to(folder / "mlruns").parts[1:3] == (run.id, "artifacts")
     assert not (tmp_path / "mlruns").exists()
+
+
+def promoted_in(folder: Path) -> Tracker:
+    """A new store with a run that has an artifact and a promoted adapter."""
+    tracker = Mlflow(folder=str(folder)).open()
+    with tracker.run(name="first") as run:
+        run.text("hello", "adapter/a.txt")
+    assert tracker.promote(run.id, "model", replacing=None) == 1
+    return tracker
+
+
+def adapter_in_use(tracker: Tracker) -> tuple[Path, str]:
+    """Where it lies, and what is in it."""
+    found = tracker.promoted("model")
+    assert found
+    return found.source, (found.source / "a.txt").read_text()
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_project_that_was_moved_or_copied_keeps_its_runs_and_writes_beside_them(
+    tmp_path: Path, kept: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = tmp_path / "a", tmp_path / "b ü"
+    promoted_in(a)
+    shutil.copytree(a, b) if kept else a.rename(b)
+    capsys.readouterr()
+    tracker = Mlflow(folder=str(b)).open()
+    assert f"{b} was moved or copied from {a}: the artifacts of its 1 runs" in capsys.readouterr().err
+    place, text = adapter_in_use(tracker)
+    assert place.is_relative_to(b) and text == "hello"
+    with tracker.run(name="second") as run:
+        run.text("new", "b.txt")
+    with Mlflow(folder=str(b), experiment="other").open().run(name="third") as other:
+        other.text("new", "b.txt")
+    assert {p.parts[-3] for p in (b / "mlruns").rglob("b.txt")} == {run.id, other.id}
+    assert capsys.readouterr().err == "" and a.exists() == kept  # said once; nothing is written to the former place
+    if kept:
+        assert adapter_in_use(Mlflow(folder=str(a)).open())[0].is_relative_to(a)
+
+
+def test_artifacts_that_did_not_move_along_stay_where_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b, c = tmp_path / "a", tmp_path / "b", tmp_path / "c"
+    promoted_in(a)
+    b.mkdir()
+    (a / "mlflow.db").rename(b / "mlflow.db")  # the artifacts are on a disk of their own
+    assert adapter_in_use(Mlflow(folder=str(b)).open())[0].is_relative_to(a)
+    # a project that went on in its former place, before places were corrected, has runs in both
+    shutil.copytree(a / "mlruns", c / "mlruns")
+    shutil.copyfile(b / "mlflow.db", c / "mlflow.db")
+    with Mlflow(folder=str(b)).open().run(name="later") as run:
+        run.text("late", "late.txt")
+    shutil.copyfile(b / "mlflow.db", c / "mlflow.db")
+    tracker = Mlflow(folder=str(c)).open()
+    assert adapter_in_use(tracker)[0].is_relative_to(c)
+    assert client_of(c).get_run(run.id).info.artifact_uri == (a / "mlruns/1" / run.id / "artifacts").as_uri()
 
 
 def test_an_experiment_opens_in_the_view_of_training_but_the_users_choice_stays(copied: Mlflow, tmp_path: Path) -> None:

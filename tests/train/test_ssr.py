@@ -1,6 +1,7 @@
 """Rehearsal pairs that models wrote: what holds before a real compiler, what is new, what is chosen, what is kept.
 
-The answers are texts written for the test; that a real model gives usable ones is measured in docs/algorithms.md."""
+The answers are texts written for the test. That a real model gives usable ones is measured in
+docs/results/one-stream.md."""
 
 from __future__ import annotations
 

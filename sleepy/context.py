@@ -1,0 +1,30 @@
+"""What every stage may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sleepy.progress import Stages
+from sleepy.settings import Settings
+from sleepy.track.run import Run
+from sleepy.track.tracker import Tracker
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every stage may use: settings `s`, the names of the options chosen, and where the run is recorded."""
+
+    s: Settings
+    stages: tuple[str, ...]
+    choices: dict[str, str]
+    overrides: tuple[str, ...]
+    tracker: Tracker
+    run: Run
+    folder: Path
+    watch: Stages
+
+    @property
+    def cache(self) -> Path:
+        """Folder of models and of what was measured once."""
+        return Path(self.s.cache).expanduser()
