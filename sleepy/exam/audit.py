@@ -9,7 +9,8 @@ from operator import attrgetter
 from sleepy.artifacts import Check, Task
 from sleepy.errors import DataError
 from sleepy.exam.cheats import cheats
-from sleepy.exam.contamination import LIMITS, Near, most_alike
+from sleepy.exam.contamination import LIMITS, Near, most_alike, most_alike_edits
+from sleepy.exam.mutants import mutants
 from sleepy.rust.similarity import fingerprint
 from sleepy.sandbox.batch import check_together
 from sleepy.sandbox.checker import Checker
@@ -23,13 +24,19 @@ class Finding:
     problem: str
 
 
+MISSED = 2  # mutants of one fix that may pass: some small changes are no mistakes
+
+
 @dataclass(frozen=True)
 class Audited:
-    """A task's audit: cheats tried (all must be caught), and what it is most alike among koans and among pairs."""
+    """A task's audit: cheats tried (all must be caught), mutants that compile, the names of those that pass, and what
+    the task is most alike among koans and among pairs."""
 
     task: Task
     broken: Check
     cheats: int
+    mutants: int
+    survivors: tuple[str, ...]
     koan: Near
     pair: Near
 
@@ -66,9 +73,9 @@ def audit(
     done: Callable[[], object] = lambda: None,
     koans: Sequence[Task] = (),
 ) -> tuple[list[Audited], list[Finding]]:
-    """`prove`, and: at least two test blocks, every cheat caught, no near-duplicate among `tasks`, in `koans` (of other
-    sets) or in `pairs` (that are trained on). Returns a row a task and everything that was found wrong. `done`: three
-    times a task."""
+    """`prove`, and: at least two test blocks, every cheat caught, at most MISSED mutants of a fix that pass, no
+    near-duplicate among `tasks`, in `koans` (of other sets) or in `pairs` (that are trained on). Returns a row a task
+    and everything that was found wrong. `done`: three times a task."""
     findings = prove(tasks, checker, done)
     broken = checker.check_all([t.broken_job for t in tasks])
     tried = [cheats(t, b) for t, b in zip(tasks, broken, strict=True)]
@@ -77,22 +84,42 @@ def audit(
     for (task, name, _), check in zip(jobs, checks, strict=True):
         if check.passed:
             findings.append(Finding(task.id, f"its tests pass on a cheat: {name}"))
-    for task in tasks:
+    mutated = _mutated(tasks, checker)
+    for task, (_, survivors) in zip(tasks, mutated, strict=True):
         done()
+        if len(survivors) > MISSED:
+            findings.append(Finding(task.id, f"its tests pass on {len(survivors)} mutants: {'; '.join(survivors)}"))
         if len(task.tests) < 2:
             findings.append(Finding(task.id, f"{len(task.tests)} test block, expected at least 2"))
     near, duplicates = alike(tasks, pairs, koans)
-    rows = [Audited(t, b, len(c), k, p) for t, b, c, (k, p) in zip(tasks, broken, tried, near, strict=True)]
+    rows = [
+        Audited(t, b, len(c), *m, k, p) for t, b, c, m, (k, p) in zip(tasks, broken, tried, mutated, near, strict=True)
+    ]
     return rows, findings + duplicates
+
+
+def _mutated(tasks: Sequence[Task], checker: Checker) -> list[tuple[int, tuple[str, ...]]]:
+    """How many of each fix's mutants compile, and the names of those that its tests do not notice."""
+    tried = [mutants(t) for t in tasks]
+    jobs = [t.repaired_job(text) for t, found in zip(tasks, tried, strict=True) for text in found.values()]
+    checks = iter(check_together(checker, jobs))
+    found = []
+    for names in tried:
+        ends = [(name, next(checks)) for name in names]
+        built = [(name, c.passed) for name, c in ends if c.passed or (c.stage == "test" and not c.diagnostics)]
+        found.append((len(built), tuple(name for name, passed in built if passed)))
+    return found
 
 
 def alike(
     tasks: Sequence[Task], pairs: Sequence[Task] = (), koans: Sequence[Task] = ()
 ) -> tuple[list[tuple[Near, Near]], list[Finding]]:
-    """For each task what is most like it among `tasks` and `koans`, and among `pairs`; and every near-duplicate."""
+    """For each task what is most like it among `tasks` and `koans`, and among `pairs`, whose edits count too; and
+    every near-duplicate."""
     prints, theirs, others = ([fingerprint(t.broken) for t in group] for group in (tasks, pairs, koans))
     to_koans = most_alike(prints, [*prints, *others], [t.id for t in (*tasks, *koans)], same=True)
-    to_pairs = most_alike(prints, theirs, [t.id for t in pairs])
+    programs = most_alike(prints, theirs, [t.id for t in pairs])
+    to_pairs = [(*both, edit) for both, edit in zip(programs, most_alike_edits(tasks, pairs), strict=True)]
     findings = [
         Finding(
             task.id,

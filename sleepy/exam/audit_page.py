@@ -20,7 +20,10 @@ text-align:left}pre{margin:0;white-space:pre-wrap;font:13px/1.45 ui-monospace,mo
 grid-template-columns:1fr 1fr;gap:1em;background:#f6f7f9;padding:.8em;border-radius:6px}.cut{background:#ffd9d6}
 .new{background:#cdf1d3}h3{margin:1.6em 0 .2em}.about{color:#666;margin:.2em 0 .6em}summary{cursor:pointer}
 .wrong{color:#b00020}"""
-_HEAD = ("family", "level", "tasks", "lines", "codes", "cheats tried", "caught", "nearest koan", "nearest pair")
+_HEAD = (
+    "family", "level", "tasks", "lines", "codes", "cheats tried", "caught", "mutants", "noticed", "nearest koan",
+    "nearest pair",
+)  # fmt: skip
 
 
 def write_audit(folder: Path, tasks: TaskSet, rows: Sequence[Audited], findings: Sequence[Finding]) -> Path:
@@ -48,7 +51,7 @@ def _lines(rows: Sequence[Audited], findings: Sequence[Finding]) -> Iterator[lis
                 continue
             sizes = [len(r.task.broken.splitlines()) for r in group]
             codes = Counter(r.task.code for r in group)
-            cheats = sum(r.cheats for r in group)
+            cheats, mutants = sum(r.cheats for r in group), sum(r.mutants for r in group)
             yield [
                 family,
                 str(level),
@@ -57,6 +60,8 @@ def _lines(rows: Sequence[Audited], findings: Sequence[Finding]) -> Iterator[lis
                 " ".join(f"{c}x{n}" if n > 1 else c for c, n in codes.most_common()),
                 str(cheats),
                 str(cheats - sum(passed[r.task.id] for r in group)),
+                str(mutants),
+                str(mutants - sum(len(r.survivors) for r in group)),
                 f"{max(r.koan.similarity for r in group):.2f}",
                 f"{max(r.pair.similarity for r in group):.2f}",
             ]
@@ -79,10 +84,12 @@ def _task(row: Audited) -> str:
     broken, fix = _sides(task.broken.rstrip("\n").split("\n"), task.fix.rstrip("\n").split("\n"))
     tests = "\n\n".join(html.escape(block) for block in task.tests)
     said = "\n".join(d.rendered for d in row.broken.diagnostics)
+    missed = f" (not noticed: {html.escape('; '.join(row.survivors))})" if row.survivors else ""
     return (
         f'<h3 id="{html.escape(task.id)}">{html.escape(task.id)}</h3>\n<p class=about>{html.escape(task.description)} '
         f"<br>{task.pattern}, level {task.level}, {html.escape(task.code)}, edition {task.edition}; "
-        f"{row.cheats} cheats; nearest koan {_near(row.koan)}, nearest pair {_near(row.pair)}</p>\n"
+        f"{row.cheats} cheats; {row.mutants} mutants{missed}; nearest koan {_near(row.koan)}, "
+        f"nearest pair {_near(row.pair)}</p>\n"
         f"<div class=sides><pre>{broken}</pre><pre>{fix}</pre></div>\n"
         f"<details><summary>tests and rustc's message</summary><pre>{tests}\n\n{html.escape(said)}</pre></details>\n"
     )

@@ -8,16 +8,19 @@ from dataclasses import dataclass
 
 from sleepy.artifacts import Task
 from sleepy.exam.builtin import every_koan
-from sleepy.rust.similarity import Fingerprint, fingerprint, nearest
+from sleepy.rust.similarity import Fingerprint, edit_print, fingerprint, jaccard, nearest
 
 # Jaccard similarity of token 5-grams, as written and with names and literals anonymised, above which two programs count
 # as near-duplicates
-LIMITS = {"exact": 0.4, "shape": 0.6}
+PROGRAMS = {"exact": 0.4, "shape": 0.6}
+# The same change to programs of much the same shape: the similarity of the edits (see edit_print) times that of the
+# broken programs' shapes. Either alone says little: many patterns are one edit, and short programs are alike.
+LIMITS = {**PROGRAMS, "edit": 0.35}
 
 
 @dataclass(frozen=True)
 class Near:
-    """The task most alike in one of the two kinds ("exact", "shape"), and the Jaccard similarity ("" and 0: none)."""
+    """The task most alike in one of the kinds of LIMITS, and the similarity ("" and 0: none)."""
 
     task: str = ""
     similarity: float = 0.0
@@ -35,10 +38,24 @@ def most_alike(
     """For each fingerprint of `of` the one of `among` that is most like it as written, and in shape. `names` are those
     of `among`. With `same`, `among` begins with `of`, and nothing is like itself."""
     found = []
-    for kind in LIMITS:
+    for kind in PROGRAMS:
         near = nearest([getattr(p, kind) for p in of], [getattr(p, kind) for p in among], same)
         found.append([Near(names[j], similarity, kind) if j >= 0 else Near() for j, similarity in near])
     return list(zip(*found, strict=True))
+
+
+def most_alike_edits(of: Sequence[Task], among: Sequence[Task]) -> list[Near]:
+    """For each task of `of` the one of `among` in which most the same is changed."""
+    theirs = [(t.id, edit_print(t.broken, t.fix), fingerprint(t.broken).shape) for t in among]
+    found = []
+    for task in of:
+        edit, shape, best = edit_print(task.broken, task.fix), fingerprint(task.broken).shape, Near()
+        for name, other, its_shape in theirs:
+            alike = jaccard(edit, other) if edit and other else 0.0
+            if alike > best.similarity and (alike := alike * jaccard(shape, its_shape)) > best.similarity:
+                best = Near(name, alike, "edit")
+        found.append(best)
+    return found
 
 
 def contaminated(tasks: Sequence[Task]) -> list[bool]:

@@ -30,7 +30,7 @@ def audit_everything(
     """What proof.json should say, and everything that was found wrong. `done`: twice a pair, three times a koan.
 
     The record holds rustc's version, each set's digest, and a digest of what the audit saw: for each koan how many
-    cheats were tried and what it is most like.
+    cheats were tried, which mutants its tests do not notice and what it is most like.
     """
     *exams, pairs = every_set()
     findings = prove(pairs.tasks, checker, done)
@@ -39,7 +39,13 @@ def audit_everything(
         others = [t for t in every_koan() if t not in tasks.tasks]
         rows, found = audit(tasks.tasks, checker, pairs.tasks, done, others)
         findings += found
-        seen = [(r.task.id, r.cheats, asdict(r.koan), asdict(r.pair)) for r in rows]
-        cheats = sum(r.cheats for r in rows)
-        sets[tasks.name] = {"digest": tasks.digest, "tasks": len(tasks), "cheats": cheats, "seen": digest_of(seen)}
+        seen = [(r.task.id, r.cheats, r.mutants, asdict(r.koan), asdict(r.pair)) for r in rows]
+        sets[tasks.name] = {
+            "digest": tasks.digest,
+            "tasks": len(tasks),
+            "cheats": sum(r.cheats for r in rows),
+            "mutants": sum(r.mutants for r in rows),
+            "survivors": {r.task.id: list(r.survivors) for r in rows if r.survivors},
+            "seen": digest_of(seen),
+        }
     return {"rustc": toolchain().version.splitlines()[0], "sets": sets}, findings

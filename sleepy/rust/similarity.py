@@ -6,6 +6,7 @@ would only estimate it.
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +33,18 @@ class Fingerprint:
 def fingerprint(program: str) -> Fingerprint:
     """The fingerprint of a program; comments and white space do not count."""
     return Fingerprint(_grams([t.text for t in tokens(program)]), _grams(anonymous(program)))
+
+
+def edit_print(broken: str, fix: str) -> frozenset[tuple[str, ...]]:
+    """What was changed, whatever the names and literals: 3-grams of the tokens deleted and inserted at each place, with
+    two tokens of context on either side. Empty where only names or literals changed."""
+    before, after, found = anonymous(broken), anonymous(fix), set()
+    for kind, a, b, c, d in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if kind != "equal":
+            cut, new = before[a:b], after[c:d]
+            words = ["<", *before[max(0, a - 2) : a], "cut", *cut, "new", *new, "end", *before[b : b + 2], ">"]
+            found |= {tuple(words[i : i + 3]) for i in range(len(words) - 2)}
+    return frozenset(found)
 
 
 def jaccard(a: frozenset[T], b: frozenset[T]) -> float:

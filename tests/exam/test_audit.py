@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from sleepy.artifacts import Task, TaskSet
 from sleepy.errors import DataError
-from sleepy.exam.audit import Finding, audit, require_proof
+from sleepy.exam.audit import Finding, alike, audit, require_proof
 from sleepy.exam.audit_page import write_audit
+from sleepy.exam.mutants import EACH, mutants
 from sleepy.rust.similarity import fingerprint, jaccard, nearest
 from sleepy.rust.tokens import functions, tokens
 from sleepy.sandbox.bwrap import Bwrap
@@ -70,6 +72,45 @@ def test_a_lint_that_can_be_silenced(linted: Task, tmp_path: Path, monkeypatch: 
     assert found(Bwrap().open(tmp_path / "two"), linted) == "its tests pass on a cheat: allow clippy::len_zero"
 
 
+def test_tests_that_hardly_look_are_given_away_by_mutants(checker: Checker, koan: Task) -> None:
+    fix = "pub fn grade(points: u32) -> u32 {\n    if points >= 50 && points < 90 { 3 } else { 1 }\n}\n"
+    sound = replace(
+        koan, broken=fix.replace("points: u32", "points: &u32"), code="E0308", fix=fix,
+        tests=("assert_eq!([49, 50, 51].map(grade), [1, 3, 3]);", "assert_eq!([88, 89, 90].map(grade), [3, 3, 1]);"),
+    )  # fmt: skip
+    rows, findings = audit([sound], checker)
+    assert findings == [] and rows[0].mutants >= 6 and rows[0].survivors == ()
+    lax = replace(sound, tests=("assert_eq!(grade(70), 3);", "assert!(grade(0) < 3);"))
+    rows, (finding,) = audit([lax], checker)
+    assert finding.problem.startswith(f"its tests pass on {len(rows[0].survivors)} mutants: line 2, ")
+
+
+def test_a_mutant_has_one_mistake_and_every_kind_is_made(koan: Task) -> None:
+    fix = """#[derive(Debug, Clone)]
+pub struct P(pub u8, pub u8);
+pub fn f(mut a: u8, b: u8, v: &mut Vec<u8>) -> bool {
+    let P(x, y) = P(a, 0x1F);
+    if a < 10u8 && x.min(y) != b {
+        a += 1;
+        v.insert(0, a);
+    }
+    true
+}
+"""
+    found: dict[str, str] = {}
+    for number in range(40):  # each draws EACH of them
+        drawn = mutants(replace(koan, id=str(number), fix=fix))
+        assert len(drawn) == EACH and drawn == mutants(replace(koan, id=str(number), fix=fix))
+        found |= drawn
+    changes = {name.split(": ", 1)[1] for name in found}
+    assert changes == {
+        "< -> <=", "&& -> ||", "!= -> ==", "10u8 -> 11u8", "10u8 -> 9u8", "min -> max", "+= -> -=", "1 -> 2", "1 -> 0",
+        "a += 1; -> nothing", "v.insert(0, a); -> nothing", "0 -> 1", "0, a -> a, 0", "true -> false",
+        "a, 0x1F -> 0x1F, a", "a < 10u8 && x.min(y) != b -> !(a < 10u8 && x.min(y) != b)",
+        "> -> >=",
+    }  # fmt: skip
+
+
 def test_a_single_test(checker: Checker, koan: Task) -> None:
     assert "1 test block, expected at least 2" in found(checker, replace(koan, tests=koan.tests[:1]))
 
@@ -86,6 +127,17 @@ def test_near_duplicates_within_and_across(checker: Checker, koan: Task) -> None
     shape = renamed(chars="signs", words="lines", total="sum_up")
     assert "near-duplicate of other: similarity 1.00 (shape)" in found(checker, koan, pairs=(shape,))
     assert "near-duplicate of other: similarity 1.00 (shape)" in found(checker, koan, koans=(shape,))
+
+
+def test_the_same_edit_in_a_similar_program(koan: Task) -> None:
+    more = "\npub fn longest(lines: &[String]) -> Option<usize> {\n    lines.iter().map(|l| l.trim().len()).max()\n}\n"
+    more += "\npub struct Page(pub u8);\n\nimpl Page {\n    pub fn turn(&mut self) {\n        self.0 += 1;\n    }\n}\n"
+    broken, fix = (text.replace("words", "w").replace("total", "t") + more for text in (koan.broken, koan.fix))
+    pair = replace(koan, id="pair", broken=broken, fix=fix)
+    (finding,) = alike([koan], [pair])[1]
+    assert re.fullmatch(r"near-duplicate of pair: similarity 0\.\d\d \(edit\), expected at most 0\.35", finding.problem)
+    other = replace(pair, fix=broken.replace("t(w);", "t(w.clone());"))
+    assert alike([koan], [other])[1] == [] == alike([replace(koan, fix=koan.broken)], [pair])[1]
 
 
 def test_the_page_shows_both_programs_with_the_difference_marked(checker: Checker, koan: Task, tmp_path: Path) -> None:
