@@ -17,6 +17,7 @@ from sleepy.engines.openai import OpenAI
 from sleepy.errors import EngineError
 from sleepy.exam.builtin import every_koan
 from sleepy.repair.single_shot import SingleShot
+from sleepy.rust.length import at_most_tokens
 from tests.engines.conftest import KEY
 from tests.engines.serving import free_port
 
@@ -71,7 +72,7 @@ def test_a_real_server_says_what_the_embedded_engine_says(
     with OpenAI(base_url=url, parallel=parallel).open(served) as session:
         ours = session.generate(prompts, heard.__setitem__)
     assert [c.text for c in ours] == [c.text for c in embedded]
-    assert [c.prompt_tokens for c in ours] == [c.prompt_tokens for c in embedded]
+    assert [(c.prompt_tokens, c.cut) for c in ours] == [(c.prompt_tokens, c.cut) for c in embedded]
     assert [heard[i] for i in range(len(prompts))] == ours
     assert len({c.text for c in ours}) == len(prompts) and all(0 < c.completion_tokens <= 16 for c in ours)
 
@@ -81,7 +82,9 @@ def test_a_chat_server_renders_the_same_template(url: str, served: Served) -> No
     said_what = "Write a Rust program that prints 1. Answer in one code block."
     asked = Prompt(({"role": "user", "content": said_what},), "```rust\n", ("\n```",), max_tokens=24)
     with LlamaCpp(threads=1, context=1024).open(served) as session:
-        free = session.generate([replace(asked, prefill="", stop=(), max_tokens=24 + len(asked.prefill))])[0].text
+        free = session.generate([replace(asked, prefill="", stop=(), max_tokens=24 + at_most_tokens(asked.prefill))])[
+            0
+        ].text
     with OpenAI(base_url=url, chat=True).open(served) as session:
         ours = session.generate([asked])[0]
     assert "```rust\n" in free and ours.text == free.split("```rust\n")[1].split("\n```")[0]
