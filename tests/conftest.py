@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -15,6 +16,8 @@ from hypothesis import settings
 from sleepy.artifacts import BaseModel, Task
 from sleepy.sandbox.bwrap import Bwrap
 from sleepy.sandbox.checker import Checker
+from tests.jobs import job
+from tests.models.places import write_gguf
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # several test processes share the cores; read when torch is loaded
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -99,3 +102,46 @@ def koan() -> Task:
             'assert_eq!(report(vec![]), "0 chars in 0 words");',
         ),
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model, and a cache in which it is derived once."""
+    folder = tmp_path_factory.mktemp("model")
+    write_gguf(folder / "tiny.gguf", head="own")
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`run(words)`: a job on the tiny model, in a folder of its own; three koans, three koans for the gate."""
+    monkeypatch.chdir(tmp_path)
+    words = [
+        "model=hub", f"model.path={tiny_model / 'tiny.gguf'}", f"cache={tiny_model / 'cache'}",
+        "tasks.per_level=1", "tasks.families=[type_mismatch]", "gate.koans=3", "data=all", "data.examples=4",
+        "train.steps=2", "train.batch_size=2", "train.max_length=8000", "train.lr=0.01", "device=cpu",
+        "report.pictures=false", "export.proof_prompts=1",
+    ]  # fmt: skip
+
+    def run(*more: str) -> Any:
+        threads = [] if any(word.startswith("engine=") for word in more) else ["engine.threads=1"]
+        return job(tmp_path, *words, *threads, *more)
+
+    return run
+
+
+@pytest.fixture
+def killed(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`killed(words)`: the same job, ended in its second training step; a checkpoint of the first is left."""
+
+    def job(*words: str) -> None:
+        def ended(algorithm: Any, trainer: Any) -> None:
+            if trainer.step:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("sleepy.train.sft.Sft.after_step", ended)
+            with pytest.raises(KeyboardInterrupt):
+                run("train.steps=3", "train.checkpoint_every=1", *words)
+
+    return job

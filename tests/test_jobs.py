@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from sleepy.episodes.store import open_episodes
 from tests.jobs import ROOT, SMALL, artifacts, own_cache, runs, sleepy
 
 Done = subprocess.CompletedProcess[str]
@@ -88,17 +87,6 @@ def test_mlflow_has_everything_that_a_person_compares(smoke: tuple[Path, Done]) 
     assert not list((folder / "outputs").glob("checkpoints/*"))
 
 
-def test_every_attempt_is_an_episode(tmp_path: Path) -> None:
-    done = sleepy(tmp_path, *SMALL, own_cache(tmp_path))
-    assert done.returncode == 0, done.stderr
-    (run,) = runs(tmp_path)
-    with open_episodes(tmp_path / "episodes.db", create=False) as store:
-        episodes = list(store.episodes())
-    assert {e.run for e in episodes} == {run.info.run_id}
-    assert {e.adapter for e in episodes} == {"", run.data.tags["adapter.digest"]}
-    assert len(episodes) == 2 * (3 + 3)  # exam and gate, before and after
-
-
 def test_killed_in_training_it_resumes_to_the_same_adapter_and_verdicts(
     smoke: tuple[Path, Done], tmp_path: Path
 ) -> None:
@@ -154,6 +142,7 @@ def test_a_failing_job_says_failed_and_the_sweep_goes_on(tmp_path: Path) -> None
     assert "SandboxError" in (artifacts(broken) / "traceback.txt").read_text()
 
 
+@pytest.mark.nightly
 def test_cycles_killed_in_training_and_at_the_gate_end_with_the_same_adapter(tmp_path: Path) -> None:
     cycles = [
         "experiment=sleep_cycle", "cycles=2", "model=smollm2-135m", "tasks=koans_mini", "tasks.per_level=1",
