@@ -56,7 +56,7 @@ def test_the_terminal_says_what_came_out_and_where_it_is(smoke: tuple[Path, Done
     (report,) = folder.glob("outputs/*/*/report.md")
     assert {p.name for p in report.parent.glob("*.png")} == {"koans.png", "families.png", "learning_curve.png"}
     exported = report.parent / "export"
-    assert {p.name for p in exported.iterdir()} >= {"adapter.gguf", "Modelfile", "model-q4_k_m.gguf"}
+    assert {p.name for p in exported.iterdir()} >= {"adapter.gguf", "Modelfile", "model-keep.gguf"}
 
 
 def test_mlflow_has_everything_that_a_person_compares(smoke: tuple[Path, Done]) -> None:
