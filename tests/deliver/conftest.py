@@ -30,7 +30,9 @@ def merged(smollm2: BaseModel, adapter: Adapter, tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="session")
 def exported(smollm2: BaseModel, adapter: Adapter, merged: Path, tmp_path_factory: pytest.TempPathFactory) -> Files:
     folder = tmp_path_factory.mktemp("export") / "files"
-    return Export(quantization="q4_k_m", keep_f16=True).export(merged, smollm2, adapter, PROMPTS, folder, "smollm2 naive")
+    return Export(quantization="q4_k_m", keep_f16=True).export(
+        merged, smollm2, adapter, PROMPTS, folder, "smollm2 naive"
+    )
 
 
 @pytest.fixture(scope="session")
