@@ -44,7 +44,7 @@ class Kept:
         """What to do where too little is left."""
         if self.share >= ENOUGH:
             return ()
-        do = "Use adapter.gguf with llama.cpp's --lora, or export.quantization=keep, q8_0 or f16"
+        do = "Use adapter.gguf with llama.cpp's --lora, or export.quantization=f16"
         if self.share < TOO_LITTLE:
             return (f"{self.line}: it is not what was measured and judged. {do}",)
         return (f"{self.line}. {do}",)
