@@ -1,4 +1,4 @@
-"""The adapter alone as GGUF, for llama.cpp's --lora and Ollama's ADAPTER."""
+"""The adapter alone as GGUF, for llama.cpp's --lora."""
 
 from __future__ import annotations
 
