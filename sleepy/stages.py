@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from sleepy.artifacts import BaseModel, TaskSet
@@ -159,12 +160,15 @@ def gate(c: Context, lab: Lab, before: Measured[Base], after: Measured[Live], st
     else:
         gated = lab.measure(Base(lab.base), lab.panel, "gate: baseline")
         verdict = c.s.gate.judge(gated, lab.measure(after.candidate, lab.panel, "gate"))
+    used = verdict.promoted and promote(lab, verdict, _artifacts_of(c, verdict.candidate), beside=not cycles)
+    if verdict.promoted and not used and isinstance(verdict.candidate, Adapted):  # routed ones have no place to be used
+        told = verdict.reason.removeprefix("promoted: ")
+        reason = f"refused: the adapter in use stays; beside the base, {told}"
+        verdict = replace(verdict, promoted=False, reason=reason)
     log.verdict(c.run, compare(before.scores, after.scores), verdict)
     if unhelped := compare_unhelped(before.scores, after.scores):
         log.unhelped(c.run, unhelped)
     log.koans(c.run, before.scores, after.scores)
-    if verdict.promoted:
-        promote(lab, verdict, _artifacts_of(c, verdict.candidate), beside=not cycles)
     return verdict
 
 

@@ -80,6 +80,14 @@ def test_an_adapter_that_changes_no_answer_is_not_promoted(run: Job) -> None:
     assert found.data.tags["gate"] == "refused" and "no answer changed" in found.data.tags["gate.reason"]
 
 
+def test_an_adapter_that_does_not_replace_the_one_in_use_is_not_called_promoted(
+    run: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sleepy.stages.promote", lambda *_, **__: False)  # as when the gate prefers the one in use
+    tags = run().data.tags
+    assert tags["gate"] == "refused" and tags["gate.reason"].startswith("refused: the adapter in use stays; beside the")
+
+
 @pytest.mark.parametrize("algo", "naive targeted replay ewc olora sure ssr sam osf share coef_only grpo none".split())
 def test_every_algorithm(run: Job, algo: str) -> None:
     more = ["algo.group=2", "algo.max_new_tokens=1024"] if algo == "grpo" else []
