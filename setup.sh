@@ -196,9 +196,9 @@ venv_ok || {
 stamp=$(cat <("$PY" -VV) <(pwd) setup.sh pyproject.toml constraints.txt | digest)
 old="" installed=""
 [ ! -e "$STAMP" ] || read -r old installed <"$STAMP" || true
-extras=$installed
-for extra in $wanted; do
-  case " $extras " in *" $extra "*) ;; *) extras="${extras:+$extras }$extra" ;; esac
+extras=""
+for extra in $installed $wanted; do # a stamp of an older version may hold other words
+  case "$EXTRAS: $extras " in *" $extra "*:*" $extra "*) ;; *" $extra "*) extras="${extras:+$extras }$extra" ;; esac
 done
 if [ "$old $installed" != "$stamp $extras" ]; then
   rm -f "$STAMP"
