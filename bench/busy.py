@@ -18,7 +18,7 @@ from sleepy.artifacts import Prompt, Served
 from sleepy.engines.llama_cpp import LlamaCpp
 from sleepy.machine import cores
 
-PROGRAM = "fn total(items: &[u32]) -> u32 {\n    let mut sum = 0;\n    for item in items {\n        sum += item;\n    }\n    sum\n}\n"
+PROGRAM = "fn total(items: &[u32]) -> u32 {\n    items.iter().sum()\n}\n"
 
 
 def answer(gguf: Path) -> float:
