@@ -30,7 +30,7 @@ def recorder(store: EpisodeStore, run: str, model: str, adapters: Mapping[str, s
                 family=task.family,
                 pattern=task.pattern,
                 attempt=number,
-                prompt=digest_of(asdict(prompt)),
+                prompt=digest_of(prompt.data),
                 model=model,
                 adapter=adapters.get(prompt.adapter, digest_of(named) if prompt.adapter else ""),
                 before=signature_of(before),

@@ -56,7 +56,7 @@ class Examiner:
         SandboxError go through.
         """
         asks = self._examination(candidate, judge or self.judge)
-        prompts = digest_of([asdict(prompt) for prompt in asks.first_prompts(tasks)])
+        prompts = digest_of([prompt.data for prompt in asks.first_prompts(tasks)])
         asked = [asks.engine.identity(), asks.repair.identity(), prompts, asks.judge.identity]
         keeps = asks.engine.known_weights
         path = self.known / f"{digest_of([_VERSION, candidate.digest, tasks.digest, *asked])}.json"
