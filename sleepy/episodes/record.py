@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 
 from sleepy.artifacts import Check, Prompt, Task, digest_of
 from sleepy.episodes.store import Episode, EpisodeStore, now
