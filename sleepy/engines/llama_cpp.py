@@ -158,7 +158,9 @@ class LlamaSession:
                 chance += float(logits[answer[-1]]) - log_sum(logits)
             return answer[-1:] == draft[len(answer) - 1 - seen : len(answer) - seen]
 
+        known = {i: self._chances[i] for i in range(scored, unknown)}
         self._forget(kept)
+        self._chances |= known  # the last of these tokens is evaluated again, and is the same
         seen = 0  # tokens of the answer before the last call
         self._decode(tokens[kept:], kept, unknown - 1, read)
         lookup = Lookup(self._copy(prompt.copy_from) if self._options.lookup else [])
