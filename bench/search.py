@@ -2,9 +2,9 @@
 
     python bench/search.py [MODEL [KOANS]]       qwen2.5-coder-0.5b, 12 koans
 
-Prints, for each strategy, seconds of the model and generated tokens as ratios to those of single_shot, and how many koans
-pass. The prompts are the same, so the bound of the ratio is that of the tokens that must be evaluated: the prompt once,
-then what differs. Nothing is cached: every answer is generated here.
+Prints, for each strategy, seconds of the model and generated tokens as ratios to those of single_shot, and how many
+koans pass. The bound of the ratio is that of the tokens that must be evaluated: the prompt once, then what differs.
+Nothing is cached: every answer is generated here.
 """
 
 from __future__ import annotations
