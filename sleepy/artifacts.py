@@ -214,7 +214,8 @@ class Prompt:
 
     `begun` is a part of the answer that is given: the model goes on from there, and the completion's text contains it.
     `departures`: how many of the likeliest departures from `copy_from` are to be reported with the answer. `scored`:
-    whether the answer's log-probability is.
+    whether the answer's log-probability is. A scored answer is given up, and ends where it is, once its log-probability
+    is below `least`.
     """
 
     messages: tuple[dict[str, str], ...]
@@ -228,12 +229,13 @@ class Prompt:
     begun: str = ""
     departures: int = 0
     scored: bool = False
+    least: float | None = None
 
     @property
     def data(self) -> dict[str, Any]:
         """What names an answer that is kept. Later fields count where they are set, so that older answers stay
         valid."""
-        later = {"begun": "", "departures": 0, "scored": False}
+        later = {"begun": "", "departures": 0, "scored": False, "least": None}
         return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 
 
