@@ -74,7 +74,7 @@ def test_candidates_are_distinct_and_none_is_the_broken_program_nor_the_first_an
         fix="",
         tests=(),
     )
-    places = data.draw(st.lists(st.tuples(st.integers(0, len(program) - 2), st.sampled_from("xyz"))))
+    places = data.draw(st.lists(st.tuples(st.integers(0, len(program) - 2), st.sampled_from("xyz")), unique=True))
     first = program[:4] + data.draw(st.sampled_from(["xyz", "(a: u8)"]))
     departures = tuple(Departure(program[:at], token, -float(i), 0.0) for i, (at, token) in enumerate(places))
     search = Search(candidates=data.draw(st.integers(2, 9)), branches=data.draw(st.integers(1, 2)))
