@@ -74,9 +74,10 @@ def job(c: Context) -> None:
     if not {"evaluate", "merge"} & set(stages):
         return
     result = do.unite(c, lab, steps)
-    rustfix, after, verdict, delivery, delivered = None, None, None, None, None
+    rustfix, after, drawn, verdict, delivery, delivered = None, None, None, None, None, None
     if "evaluate" in stages:
         after = do.evaluate(c, lab, result)
+        drawn = do.draw(c, lab, before.candidate, result)
         rustfix = do.rustfix(c, lab)
     if after and "gate" in stages:
         verdict = do.gate(c, lab, before, after, steps)
@@ -85,5 +86,5 @@ def job(c: Context) -> None:
     elif "merge" in stages:
         do.merge_only(c, result)
     if after and rustfix and verdict and "report" in stages:
-        report(c, lab, Outcome(rustfix, before, steps, after, verdict, delivery, delivered))
+        report(c, lab, Outcome(rustfix, before, steps, after, drawn, verdict, delivery, delivered))
         lab.forget_checkpoints()

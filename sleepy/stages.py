@@ -10,8 +10,9 @@ from sleepy.artifacts import BaseModel, TaskSet
 from sleepy.context import Context
 from sleepy.deliver.deliver import Delivery, deliver
 from sleepy.deliver.merge import merge
-from sleepy.evaluate.candidates import Adapted, Base, Live, Measured, Routed
+from sleepy.evaluate.candidates import Adapted, Base, Candidate, Live, Measured, Routed
 from sleepy.evaluate.examiner import Examiner
+from sleepy.evaluate.samples import Drawn
 from sleepy.evaluate.stats import compare
 from sleepy.evaluate.strata import compare_unhelped
 from sleepy.exam.audit import audit, require_proof
@@ -32,6 +33,7 @@ from sleepy.track import log
 from sleepy.track.adapters import adapter_folders
 
 MERGED = "merged"  # folder of the merged weights, where they are to stay
+_DRAWN = "baseline: samples"
 
 
 def fetch(c: Context) -> BaseModel:
@@ -92,7 +94,10 @@ def baseline(c: Context, lab: Lab) -> Measured[Base]:
     """The untouched model on the exam; measured once for a model, task set, prompt and engine."""
     before = lab.measure(Base(lab.base), lab.exam, "baseline")
     log.scores(c.run, c.folder, before.scores, "baseline")
-    page = c.s.report.scores(c.folder, before.scores, "baseline")
+    drawn = lab.examiner.draw(before.candidate, lab.exam, c.s.evaluate, _DRAWN)
+    if drawn:
+        log.samples(c.run, c.folder, drawn, "baseline")
+    page = c.s.report.scores(c.folder, before.scores, "baseline", drawn)
     c.run.artifact(page, "report")
     if "report" not in c.stages:
         print(f"\n{page.read_text(encoding='utf-8')}\nrun {c.run.id}")
@@ -142,6 +147,18 @@ def evaluate(c: Context, lab: Lab, result: Live) -> Measured[Live]:
     after = lab.measure(result, lab.exam)
     log.scores(c.run, c.folder, after.scores, "eval")
     return after
+
+
+def draw(c: Context, lab: Lab, before: Candidate, after: Candidate) -> Drawn | None:
+    """Drawn answers of the result beside those of the untouched model; None where none are asked for."""
+    first = lab.examiner.draw(before, lab.exam, c.s.evaluate, _DRAWN)  # the baseline's own, from the cache
+    second = lab.examiner.draw(after, lab.exam, c.s.evaluate, "evaluate: samples")
+    if first is None or second is None:
+        return None
+    drawn = Drawn(c.s.evaluate.temperature, first, second)
+    log.samples(c.run, c.folder, second, "eval")
+    log.sampled_gain(c.run, drawn)
+    return drawn
 
 
 def rustfix(c: Context, lab: Lab) -> Scores:

@@ -15,11 +15,14 @@ from sleepy.episodes.record import recorder
 from sleepy.episodes.store import open_episodes
 from sleepy.evaluate.answers import Answers
 from sleepy.evaluate.candidates import C, Candidate, Exported, Measured
+from sleepy.evaluate.grades import regraded
 from sleepy.evaluate.harness import Examination
 from sleepy.evaluate.nobody import COMPILER, NoEngine
 from sleepy.evaluate.scores_file import read_scores, write_scores
+from sleepy.evaluate.settings import Evaluate
 from sleepy.gguf.adapter import adapter_gguf
 from sleepy.progress import Stages, say
+from sleepy.repair.draws import Draws
 from sleepy.repair.rustfix import Rustfix
 from sleepy.repair.strategy import Strategy
 from sleepy.results import Scores
@@ -62,7 +65,7 @@ class Examiner:
         path = self.known / f"{digest_of([_VERSION, candidate.digest, tasks.digest, *asked])}.json"
         if keeps and path.is_file():
             with self.stages.stage(stage, len(tasks), "koan"):
-                return Measured(candidate, read_scores(path), cached=True)
+                return Measured(candidate, regraded(read_scores(path), tasks), cached=True)
         answers = Answers(path.with_suffix(".answers.jsonl"))
         if answers and keeps:
             say(f"{stage}: going on with {len(answers)} answers of an evaluation that did not end")
@@ -89,6 +92,13 @@ class Examiner:
     def rustfix(self, tasks: TaskSet) -> Scores:
         """What rustc's own suggestions pass, without a model: measured once for a task set and a compiler."""
         return replace(self, repair=Rustfix()).measure(COMPILER, tasks, "rustfix").scores
+
+    def draw(self, candidate: Candidate, tasks: TaskSet, settings: Evaluate, stage: str) -> Scores | None:
+        """A candidate's drawn answers, judged, all of a koan's as its attempts; None where the settings say none."""
+        if not settings.samples:
+            return None
+        draws = Draws(of=self.repair, samples=settings.samples, temperature=settings.temperature)
+        return replace(self, repair=draws).measure(candidate, tasks, stage).scores
 
     def ask(self, candidate: Candidate, prompts: Sequence[Prompt]) -> list[Completion]:
         """A candidate's answers to prompts that are no exam. It has at most one adapter, which answers them all."""

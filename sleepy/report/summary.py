@@ -10,6 +10,7 @@ from pathlib import Path
 from sleepy.artifacts import Adapter, GgufFile, Mix, TaskSet
 from sleepy.evaluate.candidates import Candidate
 from sleepy.evaluate.metrics import cut_answers, summary
+from sleepy.evaluate.samples import Drawn
 from sleepy.evaluate.stats import changes_by_family, compare, p_text
 from sleepy.gate.gate import Verdict
 from sleepy.results import Comparison, Course, Scores
@@ -29,6 +30,7 @@ class RunSummary:
     mixes: (step, what it was trained on); the step is "" where there is only one. Empty if nothing was trained.
     adapter: None where there is not one trained adapter.
     gguf, proof: the exported file, and how it was checked; None and "" if nothing was exported.
+    drawn: drawn answers of both; None where none were asked for.
     delivered: the exported file's own scores on the same koans.
     cached: which of "baseline", "trained" and "delivered" come from the cache and not from this run.
     course: None where there was no stream of tasks. history: None where there were no cycles.
@@ -53,6 +55,7 @@ class RunSummary:
     adapter: Adapter | None = None
     gguf: GgufFile | None = None
     proof: str = ""
+    drawn: Drawn | None = None
     delivered: Scores | None = None
     cached: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
