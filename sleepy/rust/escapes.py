@@ -13,4 +13,4 @@ def escapes(program: str, reference: str) -> bool:
 
 
 def _used(program: str) -> frozenset[str]:
-    return ESCAPES & {token.text for token in tokens(program) if token.kind == "word"}
+    return ESCAPES & {token.text for token in tokens(program)}

@@ -59,13 +59,13 @@ def test_each_koan_s_question_is_asked_for_all_its_answers_before_the_next(
 def test_it_is_the_strategy_s_first_question(koan: Task, checker: Checker, tmp_path: Path) -> None:
     engine, one = Recorded([koan.fix] * 3), TaskSet("t", "1", (koan,))
     for repair in (SingleShot(ask="Please."), Ensemble(ask="Please.")):
-        asks = replace(examiner(tmp_path / type(repair).__name__, checker, []), engine=engine, repair=repair)
+        asks = replace(examiner(tmp_path, checker, []), engine=engine, repair=repair)
         asks.draw(BASE, one, Evaluate(samples=1), "draw")
-    assert len(engine.asked) == 2 and engine.asked[0] == engine.asked[1]
+    assert len(engine.asked) == 1  # without adapters an ensemble is the same question: the cache knows the answer
     assert engine.asked[0].messages[-1]["content"].endswith("Please.")
     asks = replace(examiner(tmp_path, checker, []), engine=engine, repair=SingleShot(rustfix_first=True))
     settled = asks.draw(BASE, one, Evaluate(samples=5), "draw")
-    assert settled and sampled_rate(settled).mean == 1 and len(engine.asked) == 2  # rustc repairs it: nothing is asked
+    assert settled and sampled_rate(settled).mean == 1 and len(engine.asked) == 1  # rustc repairs it: nothing is asked
 
 
 def test_the_interval_is_wilson_s_for_as_many_answers_as_the_koans_are_worth() -> None:
