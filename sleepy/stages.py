@@ -11,6 +11,7 @@ from sleepy.context import Context
 from sleepy.deliver.deliver import Delivery, deliver
 from sleepy.deliver.merge import merge
 from sleepy.evaluate.candidates import Adapted, Base, Live, Measured, Routed
+from sleepy.evaluate.clusters import clustered
 from sleepy.evaluate.examiner import Examiner
 from sleepy.evaluate.stats import compare
 from sleepy.evaluate.strata import compare_unhelped
@@ -166,6 +167,8 @@ def gate(c: Context, lab: Lab, before: Measured[Base], after: Measured[Live], st
         reason = f"refused: the adapter in use stays; beside the base, {told}"
         verdict = replace(verdict, promoted=False, reason=reason)
     log.verdict(c.run, compare(before.scores, after.scores), verdict)
+    for by in ("pattern", "family"):
+        log.clusters(c.run, clustered(before.scores, after.scores, by))
     if unhelped := compare_unhelped(before.scores, after.scores):
         log.unhelped(c.run, unhelped)
     log.koans(c.run, before.scores, after.scores)

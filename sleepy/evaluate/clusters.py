@@ -10,13 +10,16 @@ from sleepy.evaluate.stats import p_text
 from sleepy.results import Scores
 
 DRAWS = 10_000
+FEWEST = (
+    10  # clusters for an interval: with 10 to 14 it covered the true difference in 90 of 100 simulations, with 7 in 82
+)
 
 
 @dataclass(frozen=True)
 class Clustered:
     """A paired comparison of `koans` koans whose units are the `clusters` patterns or families (`by`) they are of.
-    `interval` is that of the difference of pass rates, as fractions; None where it would be a point: nothing changed,
-    or there is one cluster."""
+    `interval` is that of the difference of pass rates, as fractions; None where it would mislead: there are too few
+    clusters, or nothing changed and it would be a point."""
 
     by: str
     koans: int
@@ -27,7 +30,8 @@ class Clustered:
     @property
     def line(self) -> str:
         """The figures in words, with both numbers of units."""
-        text = f"by {self.by} ({self.clusters} of {self.koans} koans): sign-flip {p_text(self.p_value)}"
+        plural = {"pattern": "patterns", "family": "families"}[self.by]
+        text = f"{self.clusters} {plural} of {self.koans} koans: sign-flip {p_text(self.p_value)}"
         if self.interval is None:
             return text
         low, high = (100 * bound for bound in self.interval)
@@ -42,7 +46,7 @@ def clustered(before: Scores, after: Scores, by: str = "pattern") -> Clustered:
         totals[name] = totals.get(name, 0) + a.passed - b.passed
         sizes[name] = sizes.get(name, 0) + 1
     changes, counts = list(totals.values()), list(sizes.values())
-    interval = bootstrap(changes, counts) if len(changes) > 1 and any(changes) else None
+    interval = bootstrap(changes, counts) if len(changes) >= FEWEST and any(changes) else None
     return Clustered(by, sum(counts), len(counts), sign_flip(changes), interval)
 
 
@@ -72,7 +76,7 @@ def bootstrap(
     """Percentile interval of the difference of pass rates: clusters are drawn again with all of their koans. `totals`
     and `sizes` are fixes less regressions, and koans, of each cluster.
 
-    It is too narrow for few clusters. Source: A. C. Davison and D. V. Hinkley, Bootstrap Methods and their Application
+    It is too narrow for few clusters: see FEWEST. Source: A. C. Davison and D. V. Hinkley, Bootstrap Methods and their Application
     (1997), sections 3.8 and 5.3.
     """
     import numpy as np

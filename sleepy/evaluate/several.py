@@ -19,11 +19,13 @@ def max_t(changes: Sequence[Sequence[int]], seed: int = 0) -> list[float]:
 
     `changes[j][k]` is what became of koan k in evaluation j, beside the first one that all are compared with: 1 for a
     fix, -1 for a regression, else 0. The statistic is |fixes - regressions| / sqrt(fixes + regressions), which orders
-    the outcomes of one comparison as McNemar's exact test does: a single one gets that test's p. Under the null
-    each koan's changes, in all evaluations together, may as well have the other sign. Evaluations that change the same koans thereby count as the one that they nearly
-    are, where Holm's method counts each. All ways to give signs are counted where few koans changed; else they are
-    drawn by `seed`, and the observed one is counted with them. Sources: P. H. Westfall and S. S. Young,
-    Resampling-Based Multiple Testing (1993), algorithm 4.1; B. Phipson and G. K. Smyth, SAGMB 9 (2010), 39.
+    the outcomes of one comparison as McNemar's exact test does: a single one gets that test's p. Under the null each
+    koan's changes, in all evaluations together, may as well have the other sign. Evaluations that change the same koans
+    thereby count as the one that they nearly are, where Holm's method counts each. All ways to give signs are counted
+    where few koans changed; else they are drawn by `seed`, and the observed one is counted with them.
+
+    Sources: P. H. Westfall and S. S. Young, Resampling-Based Multiple Testing (1993), algorithm 4.1; for drawn signs
+    B. Phipson and G. K. Smyth, Statistical Applications in Genetics and Molecular Biology 9 (2010), 39.
     """
     import numpy as np
 

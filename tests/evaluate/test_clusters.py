@@ -56,9 +56,9 @@ def test_with_a_koan_as_the_cluster_it_is_mcnemars_exact_test(fixes, regressions
 
 def test_gains_of_one_pattern_count_once():
     """Six fixes in six patterns are no chance, in one pattern they are one event."""
-    apart = compared(**{f"a{i}": "+00" for i in range(6)})
-    together = compared(a0="++++++", **{f"a{i}": "00" for i in range(1, 7)})
-    assert (apart.koans, apart.clusters, together.koans, together.clusters) == (18, 6, 18, 7)
+    apart = compared(**{f"a{i}": "+00" for i in range(6)}, **{f"b{i}": "0" for i in range(6)})
+    together = compared(a="++++++", **{f"b{i}": "0" for i in range(18)})
+    assert (apart.koans, apart.clusters, together.koans, together.clusters) == (24, 12, 24, 19)
     assert apart.p_value == 2 / 2**6 and together.p_value == 1.0
     assert together.interval[1] - together.interval[0] > apart.interval[1] - apart.interval[0]
 
@@ -67,14 +67,16 @@ def test_the_units_are_patterns_or_families():
     patterns = {"a1": "++0", "a2": "+-", "b1": "+0"}
     assert compared("pattern", **patterns).clusters == 3
     family = compared("family", **patterns)
-    assert (family.by, family.clusters, family.p_value) == ("family", 2, 0.5)  # 2 + 1 against 2 - 1, -2 + 1, -2 - 1
-    assert family.line.startswith("by family (2 of 7 koans): sign-flip p = 0.50, 95 % bootstrap ")
+    assert (family.by, family.clusters, family.p_value) == ("family", 2, 0.5)  # 2 + 1, and of the other sign
+    assert family.line == "2 families of 7 koans: sign-flip p = 0.50"
+    many = compared(**{f"a{i}": "+0" for i in range(10)})
+    assert many.line == "10 patterns of 20 koans: sign-flip p = 0.0020, 95 % bootstrap +50.0 to +50.0"
 
 
-@pytest.mark.parametrize("patterns", [{"a": "+++0"}, {"a": "10", "b": "01"}])
-def test_no_interval_where_it_would_be_a_point(patterns):
-    found = compared(**patterns)
-    assert found.interval is None and found.p_value == 1.0 and found.line.endswith("sign-flip p = 1.00")
+@pytest.mark.parametrize(("word", "clusters"), [("+0", 9), ("10", 12)])
+def test_no_interval_where_it_would_mislead(word, clusters):
+    """Too few clusters, or nothing changed."""
+    assert compared(**{f"a{i}": word for i in range(clusters)}).interval is None
 
 
 def test_the_bootstrap_is_that_of_every_way_to_draw():
