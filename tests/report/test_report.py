@@ -109,11 +109,8 @@ def test_koans_and_their_patterns_and_families_are_units_beside_each_other(tmp_p
 
     run = replace(run, before=in_pairs(run.before), after=in_pairs(run.after))
     line = clustered(run.before, run.after).line
-    assert (
-        line.startswith("11 patterns of 21 koans: sign-flip p = 0.")
-        and "95 % bootstrap" in line
-        and f"\n{line}\n" in printed(run, tmp_path)
-    )
+    assert line.startswith("11 patterns of 21 koans: sign-flip p = 0.") and "95 % bootstrap" in line
+    assert f"\n{line}\n" in printed(run, tmp_path)
     assert f"{line}; {families}" in paged(run, tmp_path)
 
 
