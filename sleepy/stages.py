@@ -73,7 +73,7 @@ def open_lab(c: Context, base: BaseModel, exam: TaskSet, pairs: TaskSet, checker
     s.stream.check_panel(exam, panel)
     recipe = Recipe(
         name=c.choices["algo"], algo=s.algo, lora=s.lora, train=s.train, data=s.data, seed=s.seed, device=s.device,
-        checkpoints=Path(s.checkpoints),
+        checkpoints=Path(s.checkpoints), ability=s.ability,
     )  # fmt: skip
     return Lab(
         recipe=recipe, base=base, pairs=pairs, exam=exam, panel=panel, gate=s.gate, checker=checker,
@@ -122,6 +122,8 @@ def unite(c: Context, lab: Lab, steps: Sequence[Step]) -> Live:
         with c.watch.stage("combine", unit="adapter"):
             one = c.s.merge.combine(list(adapters.values()), lab.base, c.folder / "adapter", c.s.seed)
         log.adapter(c.run, one)
+        if c.s.ability and (found := lab.ability(one)):
+            log.ability(c.run, found, lab.steps_done)
         result = Adapted(lab.base, one)
         _tag(c, result)
     return result
@@ -160,7 +162,7 @@ def gate(c: Context, lab: Lab, before: Measured[Base], after: Measured[Live], st
         verdict = cycles
     else:
         gated = lab.measure(Base(lab.base), lab.panel, "gate: baseline")
-        verdict = c.s.gate.judge(gated, lab.measure(after.candidate, lab.panel, "gate"))
+        verdict = lab.judge(gated, lab.measure(after.candidate, lab.panel, "gate"))
     used = verdict.promoted and promote(lab, verdict, _artifacts_of(c, verdict.candidate), beside=not cycles)
     if verdict.promoted and not used and isinstance(verdict.candidate, Adapted):  # routed ones have no place to be used
         told = verdict.reason.removeprefix("promoted: ")

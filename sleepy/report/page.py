@@ -64,6 +64,11 @@ def _result(run: RunSummary) -> list[str]:
         f"{strata.LEGEND} {strata.unhelped(run)}".rstrip(),
         markdown_table(["effort", *run.evaluations], effort(run)),
     ]
+    if run.ability:
+        parts.append(
+            f"What it does besides koans, on {run.ability.line}, in nats a token. The texts are in "
+            "`sleepy/evaluate/general`; no pair resembles them."
+        )
     if delivered := delivery(run):
         parts.insert(2, f"The exported file, {delivered}.")
     return parts

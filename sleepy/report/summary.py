@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sleepy.artifacts import Adapter, GgufFile, Mix, TaskSet
+from sleepy.evaluate.ability import Ability
 from sleepy.evaluate.candidates import Candidate
 from sleepy.evaluate.clusters import Clustered, clustered
 from sleepy.evaluate.metrics import cut_answers, summary
@@ -33,6 +34,7 @@ class RunSummary:
     delivered: the exported file's own scores on the same koans.
     cached: which of "baseline", "trained" and "delivered" come from the cache and not from this run.
     course: None where there was no stream of tasks. history: None where there were no cycles.
+    ability: what general texts say of the adapter; None where they were not asked.
     """
 
     name: str
@@ -59,6 +61,7 @@ class RunSummary:
     warnings: tuple[str, ...] = ()
     course: Course | None = None
     history: History | None = None
+    ability: Ability | None = None
 
     @property
     def command(self) -> str:

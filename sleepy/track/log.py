@@ -9,6 +9,7 @@ from typing import Any
 
 from sleepy.artifacts import Adapter, Mix, TaskSet
 from sleepy.deliver.deliver import Delivery
+from sleepy.evaluate.ability import Ability
 from sleepy.evaluate.candidates import Candidate
 from sleepy.evaluate.clusters import Clustered
 from sleepy.evaluate.continual import continual
@@ -77,6 +78,11 @@ def adapter(run: Run, trained: Adapter, step: str = "") -> None:
         row = json.loads(line)
         number = row.pop("step")
         run.metrics({f"train/{name}": value for name, value in row.items()}, step=number)
+
+
+def ability(run: Run, found: Ability, step: int) -> None:
+    """What general texts say of an adapter after `step` steps of all trainings."""
+    run.metrics(found.metrics(), step=step)
 
 
 def course(run: Run, folder: Path, went: Course) -> None:
