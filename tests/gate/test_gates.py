@@ -123,10 +123,11 @@ def test_alpha_has_bounds(option):
 
 def test_not_worse_wants_koans_enough_to_exclude_the_loss():
     assert not decide(NotWorse(), a="01" * 36).promoted  # 72 koans
+    assert decide(NotWorse(), a="01" * 36 + "0").promoted  # z^2 (1 / 0.05 - 1) = 72.99
     enough = decide(NotWorse(), a="01" * 37)
     assert enough.promoted and "above -4.9 points" in enough.reason
     few = decide(NotWorse(), a="01" * 20)
-    assert not few.promoted and "too few koans to exclude a loss of 5. Raise gate.koans" in few.reason
+    assert not few.promoted and "too few koans to exclude a loss of 5. Take more (gate.koans, gate.tasks)" in few.reason
     assert decide(NotWorse(margin=0.2), a="01" * 20).promoted
     assert not decide(NotWorse(), a="01" * 37 + "---").promoted
     worse = decide(NotWorse(), a="-" * 9 + "01" * 50)
