@@ -30,4 +30,7 @@ class NotWorse(Gate):
             return True, f"{said}, and a loss of {100 * self.margin:g} is tolerated"
         if comparison.p_value < 0.05:
             return False, f"a loss that chance does not explain ({p_text(comparison.p_value)})"
-        return False, f"{said}: too few koans to exclude a loss of {100 * self.margin:g}. Take more (gate.koans, gate.tasks)"
+        return (
+            False,
+            f"{said}: too few koans to exclude a loss of {100 * self.margin:g}. Take more (gate.koans, gate.tasks)",
+        )
