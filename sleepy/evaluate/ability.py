@@ -41,7 +41,7 @@ class Ability:
         most = max(self.by_kind, key=self.by_kind.__getitem__)
         return (
             f"general texts: loss {self.base_loss:.3f} -> {self.loss:.3f}, "
-            f"KL to the base {self.kl:.4f} (most: {most} {self.by_kind[most]:.4f})"
+            f"KL to the base {self.kl:.2g} (most: {most} {self.by_kind[most]:.2g})"
         )
 
     def metrics(self) -> dict[str, float]:

@@ -78,7 +78,7 @@ class Gate(ABC):
         """The verdict, a promotion, after `max_kl`: refused where `kl` is above it, or could not be measured (None)."""
         if self.max_kl is None or (kl is not None and kl <= self.max_kl):
             return verdict
-        found = "could not be measured" if kl is None else f"is {kl:.4f} nats a token"
+        found = "could not be measured" if kl is None else f"is {kl:.3g} nats a token"
         told = verdict.reason.removeprefix("promoted: ")
         why = f"its KL to the base on general texts {found} (at most {self.max_kl:g} is allowed)"
         return replace(verdict, promoted=False, reason=f"refused: {told}, but {why}")

@@ -85,7 +85,7 @@ def test_what_was_measured_is_read_again_and_the_base_is_asked_once(base, tmp_pa
 
 def test_the_line_fits_a_terminal():
     line = Ability(1.7323, 1.7431, 0.0031, {"prose": 0.002, "python": 0.006}).line
-    assert line == "general texts: loss 1.743 -> 1.732, KL to the base 0.0031 (most: python 0.0060)"
+    assert line == "general texts: loss 1.743 -> 1.732, KL to the base 0.0031 (most: python 0.006)"
     assert len(line) <= 80
 
 
