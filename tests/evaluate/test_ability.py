@@ -38,9 +38,9 @@ def whole(base: BaseModel, adapter: Adapter) -> dict[str, tuple[float, float, fl
             weights[update.name] += update.scale * update.b @ update.a
         for kind, text in general_texts().items():
             ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
-            p, q = (model(ids).logits[0, :-1].double().log_softmax(-1) for model in (plain, other))
-            losses = [-float(logs.gather(1, ids[0, 1:, None]).mean()) for logs in (q, p)]
-            found[kind] = (*losses, float((p.exp() * (p - q)).sum(-1).mean()), ids.shape[1] - 1)
+            p, q = (model(ids).logits[0, :-1].double().log_softmax(-1)[:: module.STRIDE] for model in (plain, other))
+            losses = [-float(logs.gather(1, ids[0, 1 :: module.STRIDE, None]).mean()) for logs in (q, p)]
+            found[kind] = (*losses, float((p.exp() * (p - q)).sum(-1).mean()), len(p))
     return found
 
 
