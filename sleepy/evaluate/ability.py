@@ -66,16 +66,8 @@ def ability(adapter: Adapter, base: BaseModel, device: str, known: Path) -> Abil
     so `kl` is a lower bound, a few per cent below the whole.
     """
     device = pick_device(device)
-    key = [
-        _VERSION,
-        STRIDE,
-        TOP,
-        base.digest,
-        digest_of(general_texts()),
-        device,
-        version("torch"),
-        version("transformers"),
-    ]
+    packages = [version(name) for name in ("torch", "transformers", "peft")]
+    key = [_VERSION, STRIDE, TOP, base.digest, digest_of(general_texts()), device, *packages]
     path = known / f"ability-{digest_of([*key, adapter.digest])}.json"
     if path.is_file():
         return Ability(**json.loads(path.read_text(encoding="utf-8")))
@@ -112,7 +104,7 @@ def _free(device: str) -> int:
 
 
 def _asked(model: Any, base: BaseModel) -> Iterator[tuple[str, Any, Any]]:
-    """Each kind with tokens of its text, STRIDE apart, (places,), and the logits that predict them, (places, vocabulary)."""
+    """Each kind with tokens of its text, STRIDE apart, (places,), and their logits, (places, vocabulary)."""
     import torch
     from transformers import AutoTokenizer
 
