@@ -24,8 +24,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     return tiny_base(tmp_path_factory.mktemp("ability") / "base")
 
 
-def whole(base: BaseModel, adapter: Adapter) -> dict[str, tuple[float, float, float, int]]:
-    """Loss, base's loss and KL by kind, and the number of places."""
+def whole(base: BaseModel, adapter: Adapter, top: int = 0) -> dict[str, tuple[float, float, float, int]]:
+    """Loss, base's loss and KL by kind, and the number of places. With `top` the KL of the base's likeliest tokens and
+    of all others as one outcome."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -40,6 +41,10 @@ def whole(base: BaseModel, adapter: Adapter) -> dict[str, tuple[float, float, fl
             ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
             p, q = (model(ids).logits[0, :-1].double().log_softmax(-1)[:: module.STRIDE] for model in (plain, other))
             losses = [-float(logs.gather(1, ids[0, 1 :: module.STRIDE, None]).mean()) for logs in (q, p)]
+            if top:
+                likeliest = p.topk(top).indices
+                parts = [logs.gather(1, likeliest).exp() for logs in (p, q)]
+                p, q = (torch.cat([part, 1 - part.sum(1, keepdim=True)], 1).log() for part in parts)
             found[kind] = (*losses, float((p.exp() * (p - q)).sum(-1).mean()), len(p))
     return found
 
@@ -62,6 +67,8 @@ def test_fewer_tokens_told_apart_give_a_lower_bound(base, tmp_path, monkeypatch)
         monkeypatch.setattr(module, "TOP", top)
         found[top] = ability(adapter, base, "cpu", tmp_path / "known").kl
     assert 0 < found[1] < found[16] < found[64] < found[1024]
+    expected = whole(base, adapter, top=16).values()
+    assert found[16] == pytest.approx(sum(r[2] * r[3] for r in expected) / sum(r[3] for r in expected), rel=1e-3)
 
 
 def test_an_adapter_that_adds_nothing_is_the_base(base, tmp_path):
