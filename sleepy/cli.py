@@ -136,8 +136,8 @@ def _explained(error: Exception, asked: argparse.Namespace) -> str:
     if asked.config_path or asked.config_name:
         chosen = [word for word in asked.overrides if word.partition("=")[0].lstrip("+~") in (*groups(), "experiment")]
         fixed = (
-            f"{' '.join(chosen)}: a recorded config has its choices written out, and none can be made anew. Give the "
-            "command in overrides.yaml again, with the choice changed"
+            f"{' '.join(chosen)}: the choices of a recorded config cannot be changed. Instead run the command in "
+            "overrides.yaml again, with that choice changed"
         )
         return fixed if chosen else " ".join(f"{error} {error.__cause__ or ''}".split())
     from sleepy.explain import explain

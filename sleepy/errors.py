@@ -1,7 +1,7 @@
 """What can go wrong in a way that a user can mend.
 
-A `SleepyError` is shown as its message alone and ends the program with exit code 1. Its message says what was
-found, what was expected and what to do. A model's wrong answer is a result and never one of these.
+A `SleepyError` is shown as its message alone and ends the program with exit code 1. Its message says what is
+wrong and what to do. A model's wrong answer is a result and never one of these.
 """
 
 
@@ -18,7 +18,7 @@ class DataError(SleepyError):
 
 
 class ModelError(SleepyError):
-    """Weights that cannot be had, do not match their digest, or do not fit each other."""
+    """Weights that cannot be fetched, do not match their digest, or do not fit each other."""
 
 
 class DiskError(SleepyError):

@@ -18,12 +18,10 @@ NEEDS: dict[str, tuple[str, ...]] = {
 
 def planned(asked: Sequence[str]) -> tuple[str, ...]:
     """The stages in the pipeline's order. Raises ConfigError for one that is unknown or lacks what it needs."""
-    problems = [f"stages: {s!r} is no stage, must be some of {', '.join(NEEDS)}" for s in asked if s not in NEEDS]
-    problems += [
-        f"stages: {s} needs {n}, which is not asked for" for s in asked for n in NEEDS.get(s, ()) if n not in asked
-    ]
+    problems = [f"stages: there is no stage {s}. Choose from {', '.join(NEEDS)}" for s in asked if s not in NEEDS]
+    problems += [f"stages: {s} needs {n}; add it" for s in asked for n in NEEDS.get(s, ()) if n not in asked]
     if problems or not asked:
-        raise ConfigError("\n".join(problems) or f"stages: got none, must be some of {', '.join(NEEDS)}")
+        raise ConfigError("\n".join(problems) or f"stages is empty. Choose from {', '.join(NEEDS)}")
     return tuple(s for s in NEEDS if s in asked)
 
 
@@ -32,7 +30,7 @@ def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: 
     if "repair" in stages:
         find(s.file)
     elif s.file or s.write:
-        raise ConfigError(f"file: got {s.file!r}, but no stage repairs it. Add stages=[repair]")
+        raise ConfigError(f"file={s.file} is only used by the stage repair. Add 'stages=[repair]'")
     if {"baseline", "repair"} & set(stages):
         s.engine.check_machine()
     if "evaluate" in stages and not s.engine.loads:

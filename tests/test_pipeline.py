@@ -145,7 +145,7 @@ def test_what_can_be_known_early_is_said_early(run: Job, tmp_path: Path, monkeyp
         run("lora.target_modules=[q_proj,v_porj]")
     assert "baseline/tasks" not in runs(tmp_path)[-1].data.metrics and not (tmp_path / "episodes.db").exists()
     count = len(runs(tmp_path))
-    with pytest.raises(ConfigError, match=r"tasks\.path: got mine\.jsonl, but there is no such file"):
+    with pytest.raises(ConfigError, match=r"tasks\.path: there is no file mine\.jsonl"):
         chosen("tasks=file", "tasks.path=mine.jsonl")
 
     def version(package: str) -> str:

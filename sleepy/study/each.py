@@ -88,7 +88,7 @@ class Each(Stream):
     def _names(self, pairs: TaskSet, seed: int) -> list[str]:
         known = sorted({t.pattern for t in pairs})
         if wrong := [name for name in self.patterns if name not in known]:
-            raise DataError(f"stream.patterns: got {', '.join(wrong)}, must be some of {', '.join(known)}")
+            raise DataError(f"stream.patterns: there is no {', '.join(wrong)}. Choose from {', '.join(known)}")
         names = sorted(set(self.patterns)) or known
         return sorted(random.Random(seed).sample(names, self.limit)) if 0 < self.limit < len(names) else names
 

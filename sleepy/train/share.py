@@ -49,7 +49,7 @@ class Share(Algorithm):
     def problems(self) -> list[str]:
         """What the fields' own bounds cannot say."""
         empty = [place for place in self.adapters if not find_adapters([place])]
-        return [f"adapters: found no PEFT adapter in {place}, expected a folder with adapters" for place in empty]
+        return [f"adapters: there is no PEFT adapter in {place}" for place in empty]
 
     def reads(self) -> list[str]:
         """See Algorithm.reads: of the adapters that the basis is made from."""

@@ -100,4 +100,4 @@ def test_the_option_reads_the_file_that_the_run_writes() -> None:
     found = chosen("data=episodes", "episodes=mine.db")
     assert found.data == Episodes(path="mine.db") and found.episodes == "mine.db"
     assert chosen("data=episodes").data == Episodes()
-    assert Episodes(replay=0, success=0, hard=0).problems() == ["replay, success, hard: all are 0, expected a weight"]
+    assert Episodes(replay=0, success=0, hard=0).problems() == ["replay, success and hard must not all be 0"]
