@@ -1,4 +1,4 @@
-"""What can go wrong in a way that a user can mend.
+"""What can go wrong in a way that a user can fix.
 
 A `SleepyError` is shown as its message alone and ends the program with exit code 1. Its message says what is
 wrong and what to do. A model's wrong answer is a result and never one of these.
@@ -6,7 +6,7 @@ wrong and what to do. A model's wrong answer is a result and never one of these.
 
 
 class SleepyError(Exception):
-    """Anything a user can mend: shown without a traceback unless `debug=true`."""
+    """Anything a user can fix: shown without a traceback unless `debug=true`."""
 
 
 class ConfigError(SleepyError):

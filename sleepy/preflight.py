@@ -26,7 +26,7 @@ def planned(asked: Sequence[str]) -> tuple[str, ...]:
 
 
 def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: Tracker) -> None:
-    """Raises ConfigError, before anything is loaded, for options that do not go together or cannot be had here."""
+    """Raises ConfigError, before anything is loaded, for options that do not go together or are not available here."""
     if "repair" in stages:
         find(s.file)
     elif s.file or s.write:
@@ -45,8 +45,8 @@ def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: 
         )
     if s.export.measure and not ("export" in stages and s.engine.reads_gguf):
         raise ConfigError(
-            "export.measure=true asks the exported GGUF file: it needs the stage export and an engine that loads such "
-            "a file (engine=llama_cpp or ollama)"
+            "export.measure=true measures the exported GGUF file: it needs the stage export and an engine that loads "
+            "such a file (engine=llama_cpp or ollama)"
         )
     if "merge" in stages and "export" not in stages and not s.merge.keep:
         raise ConfigError("stages: merge without export keeps nothing. Add export, or merge.keep=true")

@@ -76,7 +76,7 @@ class OpenAI(Engine):
         first = self._files.setdefault("first", model.gguf)
         if first != model.gguf:
             raise EngineError(
-                f"The server at {self.base_url} is taken to serve {first}, so it cannot answer for {model.gguf}. Use "
+                f"The server at {self.base_url} is assumed to serve {first}, so it cannot answer for {model.gguf}. Use "
                 "engine=llama_cpp or engine=ollama, which load the file; or serve that file and measure it in a run of "
                 "its own: model=hub model.path=<file> stages=[fetch,prove,baseline]"
             )

@@ -14,7 +14,7 @@ class Answers:
     """Completions by task, number of the attempt and prompt, in a JSONL file that grows by a line an answer.
 
     Answers are kept and not verdicts: these have a cache of their own, and one that the machine's load may have spoiled
-    is found anew. Several processes may append to one file.
+    is determined again. Several processes may append to one file.
     """
 
     def __init__(self, path: Path) -> None:

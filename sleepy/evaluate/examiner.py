@@ -65,7 +65,7 @@ class Examiner:
                 return Measured(candidate, read_scores(path), cached=True)
         answers = Answers(path.with_suffix(".answers.jsonl"))
         if answers and keeps:
-            say(f"{stage}: going on with {len(answers)} answers of an evaluation that did not end")
+            say(f"{stage}: resuming an interrupted evaluation, {len(answers)} answers are there")
         digests = {name: adapter.digest for name, adapter in candidate.adapters.items()}
         with (
             self.stages.stage(stage, len(tasks), "koan") as done,

@@ -58,7 +58,7 @@ class Each(Stream):
             try:
                 mix, passed = lab.mix(pairs, lab.recipe.seed, Base(lab.base))
             except NothingToLearn as nothing:
-                say(f"{name} is passed over: {nothing}")
+                say(f"skipping {name}: {nothing}")
                 continue
             say(f"{name}, {i + 1} of {len(names)}")
             recipe = lab.recipe

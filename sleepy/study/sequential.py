@@ -49,7 +49,7 @@ class Sequential(Stream):
             try:
                 mix, _ = lab.mix(own, lab.recipe.seed, Base(lab.base), earlier)
             except NothingToLearn as nothing:
-                say(f"{name} is passed over: {nothing}")
+                say(f"skipping {name}: {nothing}")
             else:
                 adapter = lab.learn(mix, past, name=f"{i + 1}-{name}")
                 past = Past((*past.examples, tuple(lab.examples(mix.examples))), adapter.folder)

@@ -123,5 +123,5 @@ class Grpo(Algorithm):
         if not kept:
             raise TrainingError(f"all of {len(encoded)} training pairs are longer than {limits}")
         if left_out := len(encoded) - len(kept):
-            say(f"{left_out} of {len(encoded)} pairs are longer than {limits}: left out")
+            say(f"skipping {left_out} of {len(encoded)} pairs, which are longer than {limits}")
         return [task for task, _ in kept], [row for _, row in kept]

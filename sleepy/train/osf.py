@@ -21,7 +21,7 @@ from sleepy.train.training import Training
 class Osf(Algorithm):
     """The singular value decomposition of a weight is split in two: W = U_high S_high V_high + U_low S_low V_low. The
     low part, of the `rank` smallest singular values, trains and stays orthogonal to the high part, which is frozen. In
-    a stream W is the base model's weight with the earlier adapter added, decomposed anew in each step.
+    a stream W is the base model's weight with the earlier adapter added, decomposed again in each step.
 
     One side of the low part can only turn within `rank` directions, so what a step adds to W has rank `rank`: a LoRA
     of that rank holds it, after the ranks of the earlier adapter. `lora.target_modules` says which layers train;

@@ -112,7 +112,7 @@ def test_an_evaluation_that_was_killed_goes_on(
     asks = examiner(tmp_path, checker, [koan.broken])
     scores = asks.measure(Base(base), tasks).scores
     assert [r.passed for r in scores.results] == [True] * 4 + [False] and scores.seconds > 4 * 0.5
-    assert "going on with 4 answers" in capsys.readouterr().err
+    assert "resuming an interrupted evaluation, 4 answers" in capsys.readouterr().err
     assert [p.suffix for p in (tmp_path / "known").iterdir()] == [".json"]
     with closing(sqlite3.connect(tmp_path / "episodes.db")) as episodes:
         assert episodes.execute("select count(*), count(distinct task) from episodes").fetchone() == (5, 5)
