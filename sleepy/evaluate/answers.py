@@ -9,6 +9,9 @@ from pathlib import Path
 from sleepy.artifacts import Completion, Prompt, digest_of
 from sleepy.files import explained
 
+MEASURED = "baselines"  # the cache's folder of measured scores
+ANSWERS = ".answers.jsonl"  # the end of a file beside the scores that its evaluation will have
+
 
 class Answers:
     """Completions by task, number of the attempt and prompt, in a JSONL file that grows by a line an answer.
