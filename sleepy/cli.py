@@ -59,7 +59,7 @@ def register() -> None:
 
 def guarded(app: Callable[[], object]) -> None:
     """Run a Hydra application. Whatever a user can fix becomes its message and exit code 1; Ctrl-C becomes 130."""
-    sys.argv[1:] = [_SHORT.sub(lambda found: _MEANT[found[0]], word) for word in sys.argv[1:]]
+    sys.argv[1:] = [meant(word) for word in sys.argv[1:]]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand the exceptions to us
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended politely is ended like Ctrl-C
     typed = sys.argv[1:]
@@ -83,6 +83,11 @@ def guarded(app: Callable[[], object]) -> None:
         _end(refusal_text(error, "a file"), 1)
     except Exception as error:
         _unexpected(error)
+
+
+def meant(word: str) -> str:
+    """A word of the command line, with an old spelling replaced."""
+    return _SHORT.sub(lambda found: _MEANT[found[0]], word)
 
 
 def help_text(words: list[str]) -> str:

@@ -36,7 +36,12 @@ def explain(words: list[str], folders: Sequence[Path] = ()) -> list[str]:
             problems.append(f"{word}: cannot be read as key=value ({str(error).splitlines()[0]}){_quoted(word)}")
             continue
         group = override.key_or_group
-        if group in groups() or group == "experiment":
+        if override.value_type is not None and override.value_type.name == "INTERVAL_SWEEP":
+            problems.append(
+                f"{word}: an interval has no values to sweep over. List them ({group}=a,b) or use "
+                f"{group}=range(start,stop,step)"
+            )
+        elif group in groups() or group == "experiment":
             known = _options(group, folders)
             values = swept_values(override, known)
             wrong = [value for value in values if value not in known]

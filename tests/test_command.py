@@ -195,6 +195,14 @@ def test_a_sweep_is_refused_for_the_choices_that_lack_an_option() -> None:
     assert problem == f"  data.examples: data=failures has no such option; {having}"
 
 
+def test_an_interval_is_refused_and_a_range_is_swept_over() -> None:
+    register()
+    (_, problem) = explain(["train.lr=interval(0.1,0.5)", "lora.r=range(8,32,8)", "lora.alpha=choice(8,16)"])
+    assert problem.startswith("  train.lr=interval(0.1,0.5): an interval has no values")
+    (_, problem) = explain(["lora.r=range(1,3)", "lora.dropout=choice(0.1,x)"])
+    assert problem == "  lora.dropout=x: Value 'x' of type 'str' could not be converted to Float"
+
+
 def test_files_that_do_not_go_together_are_named_before_anything_else() -> None:
     register()
     _, first, *others = explain(["seed=-1", "experiment=smoke", "data=failures", "lora.rr=8"])

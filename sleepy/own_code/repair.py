@@ -39,9 +39,10 @@ def repair_own(
         left = ", ".join(code or "a syntax error" for code in attempt.codes)
         if cut := cut_answers(scores):
             say(f"{task.id}: {cut}")
+        tried = "1 answer" if len(result.attempts) == 1 else f"{len(result.attempts)} answers"
         say(
-            f"{task.id}: {len(result.attempts)} answers tried, none compiles ({left} left). "
-            "Try repair=multi_turn or repair=best_of_n"
+            f"{task.id}: {tried} tried, none compiles ({left} left). Try another strategy (repair=multi_turn or "
+            "best_of_n) or a larger model"
         )
         return None
 
