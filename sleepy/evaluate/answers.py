@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from sleepy.artifacts import Completion, Prompt, digest_of
+from sleepy.artifacts import Completion, Departure, Prompt, digest_of
 from sleepy.files import explained
 
 MEASURED = "baselines"  # the cache's folder of measured scores
@@ -28,7 +29,7 @@ class Answers:
         for line in text.split("\n"):
             try:
                 found = json.loads(line)
-                self._known[str(found["key"])] = Completion(**found["answer"])
+                self._known[str(found["key"])] = _completion(found["answer"])
             except (ValueError, TypeError, KeyError):
                 continue
 
@@ -54,4 +55,9 @@ class Answers:
 
 
 def _key(task: str, number: int, prompt: Prompt) -> str:
-    return digest_of([task, number, asdict(prompt)])
+    return digest_of([task, number, prompt.data])
+
+
+def _completion(found: dict[str, Any]) -> Completion:
+    departures = tuple(Departure(**departure) for departure in found.pop("departures", ()))
+    return Completion(**found, departures=departures)
