@@ -147,4 +147,4 @@ def test_a_gate_may_limit_what_becomes_of_general_texts():
         "but its KL to the base on general texts is 0.0612 nats a token (at most 0.05 is allowed)"
     )
     assert "could not be measured" in limited.limited(gained, None).reason
-    assert problems_of(NoLoss(max_kl=0.0), "gate") == ["gate.max_kl: got 0.0, must be above 0"]
+    assert problems_of(NoLoss(max_kl=0.0), "gate") == ["gate.max_kl must be above 0, not 0.0"]
