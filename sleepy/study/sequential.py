@@ -27,6 +27,8 @@ class Sequential(Stream):
     by: what a task is, "pattern" or "family".
     """
 
+    by_pattern = True
+
     tasks: int = ranged(10, at_least=2)
     by: str = choice("pattern", "family")
 
@@ -83,7 +85,7 @@ class Sequential(Stream):
     def _order(self, tasks: TaskSet, pairs: TaskSet, seed: int) -> list[str]:
         both = sorted({self._of(t) for t in tasks} & {self._of(t) for t in pairs})
         if len(both) < self.tasks:
-            other = "tasks=patterns" if self.by == "pattern" else "a smaller stream.tasks"
+            other = "a smaller stream.tasks" + ", or tasks=patterns with the pairs of sleepy" * (self.by == "pattern")
             raise DataError(
                 f"stream.tasks: got {self.tasks}, but {tasks.name} and the pairs have {len(both)} of the same "
                 f"{self.by} ({', '.join(both) or 'none'}). Use {other}"

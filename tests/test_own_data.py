@@ -1,0 +1,118 @@
+"""`data=file` through the pipeline, and the example of the documentation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sleepy.artifacts import Task
+from sleepy.errors import ConfigError, DataError
+from sleepy.exam.audit import alike, audit, require_proof
+from sleepy.exam.builtin import every_koan, frozen
+from sleepy.exam.file import File as Exam
+from sleepy.files import read_jsonl, write_jsonl
+from sleepy.pairs.file import File
+from sleepy.sandbox.checker import Checker
+from tests.jobs import ROOT, artifacts, job, sleepy
+
+EXAMPLES = ROOT / "docs" / "examples"
+KOANS, PAIRS, CHATS = (str(EXAMPLES / f"units-{name}.jsonl") for name in ("koans", "pairs", "chats"))
+MEASURED = "stages=[fetch,prove,baseline,train,evaluate]"
+
+
+def mix(folder: Path) -> list[dict[str, Any]]:
+    (path,) = folder.glob("**/data/mix.jsonl")
+    return [row for _, row in read_jsonl(path)]
+
+
+def test_a_job_learns_from_a_users_pairs_and_measures_those_held_out(run: Callable[..., Any]) -> None:
+    done = run(MEASURED, "data=file", f"data.path={PAIRS}", "data.held_out=0.3", "data.examples=6")
+    own = File(path=PAIRS, held_out=0.3).load()
+    metrics = done.data.metrics
+    assert metrics["data/file"] == 6 and metrics["held_out/pairs"] == len(own.unseen) > 0
+    assert metrics["held_out/loss"] != metrics["held_out/loss_before"] > 0
+    rows = mix(artifacts(done))
+    assert {row["id"] for row in rows} <= {t.id for t in own} and len(rows) == 6
+    assert all(row["message"].startswith("error[") for row in rows)  # rustc's, which the file leaves out
+
+
+def test_a_job_learns_from_chats(run: Callable[..., Any]) -> None:
+    done = run(MEASURED, "data=file", f"data.path={CHATS}", "data.held_out=0.3", "data.examples=0")
+    own = File(path=CHATS, held_out=0.3).load()
+    assert done.data.metrics["held_out/pairs"] == len(own.unseen) > 0
+    assert sorted(row["id"] for row in mix(artifacts(done))) == sorted(chat.id for chat in own.chats)
+    assert all(set(row) == {"id", "messages", "answer"} for row in mix(artifacts(done)))
+
+
+def test_each_pattern_of_a_users_pairs_has_an_adapter(run: Callable[..., Any]) -> None:
+    words = ["stream=each", "merge=average", "stages=[fetch,prove,baseline,train]"]
+    done = run(*words, "data=file", f"data.path={PAIRS}", "data.examples=2", "train.steps=1")
+    table = json.loads((artifacts(done) / "adapters.json").read_text())
+    assert [row[table["columns"].index("pattern")] for row in table["data"]] == ["newtype_arithmetic", "newtype_wrap"]
+
+
+def test_a_warning_about_the_exam_stands_in_the_report(run: Callable[..., Any], tmp_path: Path, koan: Task) -> None:
+    seen = frozen("koans_val").tasks[0]
+    write_jsonl(tmp_path / "mine.jsonl", [replace(koan, id="a"), replace(seen, id="b"), replace(koan, id="c")])
+    words = ["data=file", "data.path=mine.jsonl", "data.held_out=0", "data.examples=2", "gate.koans=0"]
+    with pytest.raises(DataError, match=r"1 of 3 .*(?s:.*)mine.jsonl:2: similarity 1.00 as written to the koan"):
+        run(*words)
+    run(*words, "data.contaminated=warn", "gate.tasks=koans_val", "gate.koans=70", "export.proof_prompts=0")
+    (page,) = tmp_path.glob("outputs/*/report.md")
+    assert "1 of 3 training pairs of mine.jsonl resemble koans" in page.read_text()
+
+
+@pytest.mark.parametrize(("words", "error"), [
+    (["algo=replay", PAIRS], r"algo=replay is fine-tuning on a mix that it draws itself \(data=mixed\): with data=file"),
+    (["algo=targeted", CHATS], r"algo=targeted .*\(data=targeted\)"),
+    (["stream=each", "merge=average", CHATS], "stream=each goes by the patterns of pairs, and the chats in units-chats"),
+    (["stream=sequential", CHATS], "stream=sequential goes by the patterns"),
+    (["stream=given", "algo=none", "stream.adapters=[a]", CHATS], "stream=given goes by the patterns"),
+    (["algo=ssr", CHATS], "algo=ssr has rustc judge programs, and the chats in units-chats"),
+    (["algo=grpo", CHATS], "algo=grpo has rustc judge programs"),
+])  # fmt: skip
+def test_what_cannot_learn_from_the_file_says_so_before_anything_is_loaded(
+    words: list[str], error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    *chosen, path = words
+    with pytest.raises(ConfigError, match=error):
+        job(tmp_path, "cache=none", *chosen, "data=file", f"data.path={path}")
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_command_line_names_file_line_and_problem(tmp_path: Path, koan: Task) -> None:
+    none = sleepy(tmp_path, "data=file", "data.path=gone.jsonl", "data.held_out=1")
+    assert none.returncode == 1 and "Traceback" not in none.stderr
+    assert "data.path: got gone.jsonl, but there is no such file" in none.stderr
+    assert "data.held_out: got 1.0, must be below 1" in none.stderr
+    write_jsonl(tmp_path / "mine.jsonl", [{"messages": []}])
+    bad = sleepy(tmp_path, "data=file", "data.path=mine.jsonl", "cache=none")
+    assert bad.returncode == 1 and "error: mine.jsonl:1: messages: found [], expected a list" in bad.stderr
+    good = replace(koan, id="good", tests=())
+    write_jsonl(tmp_path / "mine.jsonl", [good, {**asdict(good), "id": "sound", "broken": koan.fix}])
+    unproven = sleepy(
+        tmp_path, "stages=[prove]", "data=file", "data.path=mine.jsonl", "tasks=file", f"tasks.path={KOANS}"
+    )
+    assert unproven.returncode == 1 and "Traceback" not in unproven.stderr + bad.stderr
+    assert "mine.jsonl:2: sound: the broken program compiles, expected E0382" in unproven.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_example_is_sound(checker: Checker) -> None:
+    exam, pairs = Exam(path=KOANS).load(), File(path=PAIRS).load()
+    assert len(exam) == 10 and pairs.unseen and len(pairs) + len(pairs.unseen) == 22
+    require_proof((*exam.tasks, *pairs.tasks, *pairs.unseen), checker)
+    assert alike(exam.tasks, (*pairs.tasks, *pairs.unseen), every_koan())[1] == []
+    gates = frozen("koans_val").tasks
+    assert all(File(path=path).judged_by(File(path=path).load(), (*exam, *gates)) == "" for path in (PAIRS, CHATS))
+
+
+@pytest.mark.slow
+def test_the_example_passes_the_audit(checker: Checker) -> None:
+    assert audit(Exam(path=KOANS).load().tasks, checker)[1] == []
