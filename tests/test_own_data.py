@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from sleepy.exam.audit import alike, audit, require_proof
 from sleepy.exam.builtin import every_koan, frozen
 from sleepy.exam.file import File as Exam
 from sleepy.files import read_jsonl, write_jsonl
+from sleepy.pairs.builtin import sample
 from sleepy.pairs.file import File
 from sleepy.sandbox.checker import Checker
-from tests.jobs import ROOT, artifacts, job, sleepy
+from tests.jobs import ROOT, artifacts, chosen, job, sleepy
 
 EXAMPLES = ROOT / "docs" / "examples"
 KOANS, PAIRS, CHATS = (str(EXAMPLES / f"units-{name}.jsonl") for name in ("koans", "pairs", "chats"))
@@ -56,21 +57,25 @@ def test_each_pattern_of_a_users_pairs_has_an_adapter(run: Callable[..., Any]) -
     assert [row[table["columns"].index("pattern")] for row in table["data"]] == ["newtype_arithmetic", "newtype_wrap"]
 
 
-def test_a_warning_about_the_exam_stands_in_the_report(run: Callable[..., Any], tmp_path: Path, koan: Task) -> None:
-    seen = frozen("koans_val").tasks[0]
-    write_jsonl(tmp_path / "mine.jsonl", [replace(koan, id="a"), replace(seen, id="b"), replace(koan, id="c")])
-    words = ["data=file", "data.path=mine.jsonl", "data.held_out=0", "data.examples=2", "gate.koans=0"]
-    with pytest.raises(DataError, match=r"1 of 3 .*(?s:.*)mine.jsonl:2: similarity 1.00 as written to the koan"):
+def test_a_warning_about_the_gates_koans_stands_in_the_report(
+    run: Callable[..., Any], tmp_path: Path, koan: Task
+) -> None:
+    seen = sample(frozen("koans_val"), 3, 0).tasks[0]
+    write_jsonl(tmp_path / "mine.jsonl", [replace(koan, id="a"), replace(seen, id="b")])
+    words = ["data=file", "data.path=mine.jsonl", "data.held_out=0", "train.steps=1", "export.proof_prompts=0"]
+    with pytest.raises(
+        DataError, match=rf"1 of 2 .*\n  mine.jsonl:2: similarity 1.00 as written to the koan {seen.id},"
+    ):
         run(*words)
-    run(*words, "data.contaminated=warn", "gate.tasks=koans_val", "gate.koans=70", "export.proof_prompts=0")
+    run(*words, "data.contaminated=warn")
     (page,) = tmp_path.glob("outputs/*/report.md")
-    assert "1 of 3 training pairs of mine.jsonl resemble koans" in page.read_text()
+    assert "1 of 2 training pairs of mine.jsonl resemble koans" in page.read_text()
 
 
 @pytest.mark.parametrize(("words", "error"), [
-    (["algo=replay", PAIRS], r"algo=replay is fine-tuning on a mix that it draws itself \(data=mixed\): with data=file"),
+    (["algo=replay", PAIRS], r"algo=replay is fine-tuning on a mix that it draws itself \(data=mixed\)"),
     (["algo=targeted", CHATS], r"algo=targeted .*\(data=targeted\)"),
-    (["stream=each", "merge=average", CHATS], "stream=each goes by the patterns of pairs, and the chats in units-chats"),
+    (["stream=each", "merge=average", CHATS], "stream=each goes by the patterns of pairs, and the chats in units-"),
     (["stream=sequential", CHATS], "stream=sequential goes by the patterns"),
     (["stream=given", "algo=none", "stream.adapters=[a]", CHATS], "stream=given goes by the patterns"),
     (["algo=ssr", CHATS], "algo=ssr has rustc judge programs, and the chats in units-chats"),
@@ -80,32 +85,44 @@ def test_what_cannot_learn_from_the_file_says_so_before_anything_is_loaded(
     words: list[str], error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    *chosen, path = words
+    *others, path = words
     with pytest.raises(ConfigError, match=error):
-        job(tmp_path, "cache=none", *chosen, "data=file", f"data.path={path}")
+        job(tmp_path, "cache=none", *others, "data=file", f"data.path={path}")
     assert not (tmp_path / "none").exists()
 
 
-def test_the_command_line_names_file_line_and_problem(tmp_path: Path, koan: Task) -> None:
-    none = sleepy(tmp_path, "data=file", "data.path=gone.jsonl", "data.held_out=1")
-    assert none.returncode == 1 and "Traceback" not in none.stderr
-    assert "data.path: got gone.jsonl, but there is no such file" in none.stderr
-    assert "data.held_out: got 1.0, must be below 1" in none.stderr
-    write_jsonl(tmp_path / "mine.jsonl", [{"messages": []}])
-    bad = sleepy(tmp_path, "data=file", "data.path=mine.jsonl", "cache=none")
-    assert bad.returncode == 1 and "error: mine.jsonl:1: messages: found [], expected a list" in bad.stderr
+def test_the_command_line_names_file_line_and_problem(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "mine.jsonl", [{"prompt": "a", "completion": "b"}, {"messages": []}])
+    done = sleepy(tmp_path, "data=file", "data.path=mine.jsonl", "cache=none")
+    assert done.returncode == 1 and done.stderr.startswith("Error executing job") and "Traceback" not in done.stderr
+    assert "error: mine.jsonl:2: messages: found [], expected a list of messages" in done.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_all_that_is_wrong_with_the_options_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as error:
+        chosen("data=file", "data.path=gone.jsonl", "data.held_out=1", "data.contaminated=maybe")
+    for problem in (
+        "data.path: got gone.jsonl, but there is no such file",
+        "data.held_out: got 1.0, must be below 1",
+        "data.contaminated: got 'maybe', must be one of refuse, warn",
+    ):
+        assert problem in str(error.value)
+
+
+def test_a_pair_that_rustc_does_not_confirm_is_named(
+    tmp_path: Path, koan: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     good = replace(koan, id="good", tests=())
-    write_jsonl(tmp_path / "mine.jsonl", [good, {**asdict(good), "id": "sound", "broken": koan.fix}])
-    unproven = sleepy(
-        tmp_path, "stages=[prove]", "data=file", "data.path=mine.jsonl", "tasks=file", f"tasks.path={KOANS}"
-    )
-    assert unproven.returncode == 1 and "Traceback" not in unproven.stderr + bad.stderr
-    assert "mine.jsonl:2: sound: the broken program compiles, expected E0382" in unproven.stderr
-    assert not (tmp_path / "none").exists()
+    write_jsonl(tmp_path / "mine.jsonl", [good, replace(good, id="sound", broken=koan.fix)])
+    own = ["data=file", "data.path=mine.jsonl", "data.held_out=0"]
+    with pytest.raises(DataError, match=r"  mine.jsonl:2: sound: the broken program compiles, expected E0382"):
+        job(tmp_path, "stages=[prove]", "tasks=file", f"tasks.path={KOANS}", *own)
 
 
 def test_the_example_is_sound(checker: Checker) -> None:
-    exam, pairs = Exam(path=KOANS).load(), File(path=PAIRS).load()
+    exam, pairs = Exam(path=KOANS).load(), File(path=PAIRS, held_out=0.2).load()
     assert len(exam) == 10 and pairs.unseen and len(pairs) + len(pairs.unseen) == 22
     require_proof((*exam.tasks, *pairs.tasks, *pairs.unseen), checker)
     assert alike(exam.tasks, (*pairs.tasks, *pairs.unseen), every_koan())[1] == []

@@ -28,7 +28,7 @@ class File(Data):
     measured with and without the adapter. Pairs of one skeleton, and chats of one prompt, are never parted, and a pair
     stays on its side whatever else is in the file.
 
-    path: the file. A relative path starts where the command was started.
+    path: a JSONL file. A relative path starts where the command was started.
     examples: examples in the mix. 0 takes each pair once (at least 0).
     held_out: share of the skeletons, or prompts, that are not trained on (at least 0, below 1).
     contaminated: what happens when a pair is a near-duplicate of a koan that the result is measured on: "refuse" ends

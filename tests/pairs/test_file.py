@@ -115,9 +115,9 @@ def test_chats_are_messages_or_prompt_and_completion(tmp_path: Path) -> None:
     ({"messages": []}, "messages: found [], expected a list of messages"),
     ({"messages": "hello"}, "found 'hello', expected a list of messages"),
     ({"messages": ["hi"]}, "message 1: found 'hi', expected the fields role and content"),
-    ({"messages": [TALK[0], {**TALK[1], "weight": 0}]}, "message 2: found {'role': 'assistant', 'content': 'This.', 'we"),
-    ({"messages": [TALK[0], {**TALK[1], "role": "tool"}]}, "message 2: role: found 'tool', must be system, user, assis"),
-    ({"messages": [TALK[0], {"role": "assistant", "content": None}]}, "message 2: content: found None, expected a text"),
+    ({"messages": [TALK[0], {**TALK[1], "weight": 0}]}, "message 2: found {'role': 'assistant', 'content': 'This.',"),
+    ({"messages": [TALK[0], {**TALK[1], "role": "tool"}]}, "message 2: role: found 'tool', must be system, user"),
+    ({"messages": [TALK[0], {"role": "assistant", "content": None}]}, "message 2: content: found None, expected"),
     ({"messages": [{"role": "user", "content": " "}, TALK[1]]}, "message 1: content: found ' '"),
     ({"messages": TALK[:1]}, "found the roles user; expected user and assistant in turn, the assistant last"),
     ({"messages": TALK[1:]}, "found the roles assistant;"),
@@ -165,7 +165,7 @@ CHAT = lines({"messages": TALK}, {"prompt": "a\u2028b", "completion": "c\x85d"})
 
 
 @pytest.mark.parametrize("content", [
-    CHAT, codecs.BOM_UTF8 + CHAT, CHAT.replace(b"\n", b"\r\n"), CHAT.rstrip(b"\n"), b"\n" + CHAT.replace(b"\n", b"\n\n"),
+    CHAT, codecs.BOM_UTF8 + CHAT, CHAT.replace(b"\n", b"\r\n"), CHAT.rstrip(b"\n"), CHAT.replace(b"\n", b"\n\n"),
 ], ids=["plain", "byte order mark", "CRLF", "no last newline", "empty lines"])  # fmt: skip
 def test_files_as_editors_write_them(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "c.jsonl").write_bytes(content)
@@ -225,7 +225,17 @@ def test_a_pair_that_resembles_a_koan_is_refused_with_its_line(koan: Task) -> No
 
 
 def test_the_same_change_to_a_program_of_much_the_same_shape_counts(koan: Task) -> None:
-    more = "\npub fn first(list: &[u32]) -> Option<&u32> {\n    list.first()\n}\n" * 3
+    more = """
+pub enum Side { Left, Right }
+
+pub fn turn(side: Side, steps: [i8; 3]) -> Option<i8> {
+    match side {
+        Side::Left => steps.first().map(|step| -step),
+        Side::Right if steps[1] > 0 => Some(steps[1]),
+        _ => None,
+    }
+}
+"""
     pair = replace(koan, id="p", broken=renamed(koan.broken) + more, fix=renamed(koan.fix) + more)
     with pytest.raises(DataError, match=r"mine.jsonl:1: similarity 0\.\d\d in what is changed to the koan"):
         judged([pair], [koan])

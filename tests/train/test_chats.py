@@ -1,4 +1,4 @@
-"""Chats in training: the model's own template around them, the loss on the answer alone; and the loss on unseen pairs."""
+"""Chats in training: in the model's own template, with the loss on the answer alone; and the loss on unseen pairs."""
 
 from __future__ import annotations
 
