@@ -19,12 +19,14 @@ def is_chats(path: Path) -> bool:
     """Whether a JSONL file holds chats, and not pairs in the koan format: its first line decides. Raises DataError for
     a line that is neither, and as read_jsonl."""
     number, first = next(iter(read_jsonl(path)), (0, {"broken": ""}))
-    if "broken" not in first and not any(name in first for form in _FORMS for name in form):
+    if any(name in first for form in _FORMS for name in form):
+        return True
+    if not {"broken", "fix", "code", "pattern"} & set(first):
         raise DataError(
             f"{path}:{number}: found the fields {', '.join(first) or 'of no name'}; expected a pair in the koan format "
             "(docs/reference/koan-format.md), or a chat: messages, or prompt and completion"
         )
-    return "broken" not in first
+    return False
 
 
 def read_chats(path: Path) -> tuple[tuple[Chat, ...], dict[str, str]]:
