@@ -48,25 +48,40 @@ def of_chat(chat: Chat) -> Example:
 
 
 def tokenized(examples: Sequence[Example], tokenizer: Any) -> list[Encoded]:
-    """Examples as tokens, of any length. The answer ends with the token that ends a turn. Raises TrainingError for
-    messages that the model's chat template does not take."""
-    from jinja2 import TemplateError
-
+    """Examples as tokens, of any length: the prompt in the model's chat template, the answer, the end of its turn.
+    Raises TrainingError for messages that the template does not take."""
     found = []
+    end = _end_of_turn(tokenizer)
     for example in examples:
-        messages = list(example.prompt.messages)
-        try:
-            head = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        except TemplateError as error:
-            roles = ", ".join(message["role"] for message in messages)
-            raise TrainingError(
-                f"the model's chat template refuses messages of the roles {roles}: {error}. Leave out the system "
-                "message, or choose another model"
-            ) from error
+        head = _templated(tokenizer, example.prompt.messages)
         prompt = tokenizer(head + example.prompt.prefill, add_special_tokens=False)["input_ids"]
         answer = tokenizer(example.answer, add_special_tokens=False)["input_ids"]
-        found.append(Encoded((*prompt, *answer, tokenizer.eos_token_id), len(prompt)))
+        found.append(Encoded((*prompt, *answer, end), len(prompt)))
     return found
+
+
+def _end_of_turn(tokenizer: Any) -> int:
+    """The token that the chat template puts behind an answer, or the end of a text where there is no such one."""
+    ask = ({"role": "user", "content": "a"},)
+    head, whole = _templated(tokenizer, ask) + "b", _templated(tokenizer, (*ask, {"role": "assistant", "content": "b"}))
+    tail = whole.removeprefix(head).strip() if whole.startswith(head) else ""
+    found: list[int] = tokenizer(tail, add_special_tokens=False)["input_ids"]
+    return found[0] if len(found) == 1 else int(tokenizer.eos_token_id)
+
+
+def _templated(tokenizer: Any, messages: Sequence[dict[str, str]]) -> str:
+    """Messages in the model's chat template, up to where an answer is due or the last one ends."""
+    from jinja2 import TemplateError
+
+    due = messages[-1]["role"] != "assistant"
+    try:
+        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=due))
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise TrainingError(
+            f"the model's chat template refuses messages of the roles {roles}: {error}. Leave out the system message, "
+            "or choose another model"
+        ) from error
 
 
 def encode(examples: Sequence[Example], tokenizer: Any, max_length: int) -> tuple[list[Encoded], int]:

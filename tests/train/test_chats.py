@@ -47,9 +47,25 @@ def test_only_the_last_answer_is_learned_inside_the_models_own_template(smollm2:
     assert batch.targets.tolist() == list(row.ids[row.start :])
 
 
+TURNS = "{% for m in messages %}<{{ m.role }}>{{ m.content }}<end>\n{% endfor %}"
+DUE = "{% if add_generation_prompt %}<assistant>{% endif %}"
+
+
+@pytest.mark.parametrize(("template", "end"), [(TURNS + DUE, "<end>"), ("{{ messages[-1]['content'] }}", "")])
+def test_an_answer_ends_as_the_template_ends_it(tiny: BaseModel, template: str, end: str) -> None:
+    tokenizer = tokenizer_of(tiny)
+    tokenizer.add_tokens("<end>", special_tokens=True)
+    tokenizer.chat_template = template
+    (row,) = tokenized([of_chat(TALK)], tokenizer)
+    answer = tokenizer(TALK.answer, add_special_tokens=False)["input_ids"]
+    last = tokenizer.convert_tokens_to_ids(end) if end else tokenizer.eos_token_id
+    assert list(row.ids[row.start :]) == [*answer, last] and last is not None
+
+
 def test_a_template_that_refuses_a_role_is_told(tiny: BaseModel) -> None:
     tokenizer = tokenizer_of(tiny)
-    tokenizer.chat_template = "{{ raise_exception('System role not supported') }}"
+    refused = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    tokenizer.chat_template = refused + TURNS + DUE
     with pytest.raises(TrainingError, match=r"roles system, user, assistant, user: System role not supported. Leave"):
         encode([of_chat(TALK)], tokenizer, 1000)
 
