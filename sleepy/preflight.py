@@ -41,6 +41,11 @@ def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: 
         raise ConfigError(f"file: got {s.file!r}, but no stage repairs it. Add stages=[repair]")
     if {"baseline", "repair"} & set(stages):
         s.engine.check_machine()
+    if s.repair.needs_chances and not s.engine.tells_chances and {"baseline", "evaluate", "repair"} & set(stages):
+        raise ConfigError(
+            f"repair={choices['repair']} reads where the model doubts, which engine={choices['engine']} does not tell. "
+            "Use engine=llama_cpp or transformers, or repair=best_of_n"
+        )
     if "evaluate" in stages and not s.engine.loads:
         raise ConfigError(
             f"engine={choices['engine']} asks a model that is served elsewhere, but the stage evaluate asks the model "
@@ -93,10 +98,10 @@ def _check_own(s: Settings, pairs: Pairs, choices: dict[str, str]) -> None:
             f"{stream} goes by the patterns of pairs, and the chats in {pairs.name} have none. Use stream=single, or "
             "pairs in the koan format"
         )
-    if pairs.chats and s.algo.judges:
+    if pairs.chats and s.algo.needs_programs:
         raise ConfigError(
-            f"{algo} has rustc judge programs, and the chats in {pairs.name} have none that it could compile. Use "
-            "another algo, or pairs in the koan format"
+            f"{algo} needs broken programs and their fixes, and the chats in {pairs.name} have none. Use another algo, or "
+            "pairs in the koan format"
         )
 
 

@@ -78,8 +78,9 @@ def test_a_warning_about_the_gates_koans_stands_in_the_report(
     (["stream=each", "merge=average", CHATS], "stream=each goes by the patterns of pairs, and the chats in units-"),
     (["stream=sequential", CHATS], "stream=sequential goes by the patterns"),
     (["stream=given", "algo=none", "stream.adapters=[a]", CHATS], "stream=given goes by the patterns"),
-    (["algo=ssr", CHATS], "algo=ssr has rustc judge programs, and the chats in units-chats"),
-    (["algo=grpo", CHATS], "algo=grpo has rustc judge programs"),
+    (["algo=ssr", CHATS], "algo=ssr needs broken programs and their fixes, and the chats in units-chats"),
+    (["algo=dpo", CHATS], "algo=dpo needs broken programs"),
+    (["algo=grpo", CHATS], "algo=grpo needs broken programs"),
 ])  # fmt: skip
 def test_what_cannot_learn_from_the_file_says_so_before_anything_is_loaded(
     words: list[str], error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

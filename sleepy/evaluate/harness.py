@@ -70,7 +70,7 @@ class _Case:
             check = verdict.result()
             return Check("passed", "compiles") if check.compiles else check
 
-        found = completion.departures, completion.chance
+        found = completion.completion_tokens, completion.departures, completion.chance
         self.verdicts[number], self.answers[number] = verdict, completion
         self.tries[number] = Try(number, self.prompts[number], completion.text, program, seen, *found)
         return [] if self.open else self.ask(by.repair)

@@ -12,14 +12,16 @@ from sleepy.sandbox.checker import Judge
 
 @dataclass(frozen=True)
 class Try:
-    """An attempt as a strategy may see it: its number from 0, what was asked, the answer, the program in it, and the
-    answer's departures and log-probability where the prompt asks for them. `judged` waits for the compiler."""
+    """An attempt as a strategy may see it: its number from 0, what was asked, the answer, the program in it, how many
+    tokens were generated, and the answer's departures and log-probability where the prompt asks for them. `judged`
+    waits for the compiler."""
 
     number: int
     prompt: Prompt
     text: str
     program: str
     judged: Callable[[], Check]
+    tokens: int = 0
     departures: tuple[Departure, ...] = ()
     chance: float | None = None
 
@@ -34,9 +36,11 @@ class Strategy(Protocol):
     """An option of the group `repair`.
 
     asks: whether it asks a model; else what it begins with is its answer.
+    needs_chances: whether it needs an engine that tells departures and probabilities.
     """
 
     asks: ClassVar[bool] = True
+    needs_chances: ClassVar[bool] = False
 
     def serving(self, adapters: Sequence[str]) -> Strategy:
         """The strategy for a model that is served with adapters of these names. Raises ConfigError when it cannot do
