@@ -100,8 +100,8 @@ def _check_own(s: Settings, pairs: Pairs, choices: dict[str, str]) -> None:
         )
     if pairs.chats and s.algo.needs_programs:
         raise ConfigError(
-            f"{algo} needs broken programs and their fixes, and the chats in {pairs.name} have none. Use another algo, or "
-            "pairs in the koan format"
+            f"{algo} needs broken programs and their fixes, and the chats in {pairs.name} have none. Use another algo, "
+            "or pairs in the koan format"
         )
 
 
