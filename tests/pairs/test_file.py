@@ -251,6 +251,9 @@ def test_a_chat_with_a_koans_program_is_refused(koan: Task) -> None:
             judged([chat("hi"), chat(text)], [koan])
         with pytest.raises(DataError, match=r"mine.jsonl:1: similarity"):
             judged([chat("hi", text)], [koan])
+    fixed = replace(koan, broken="fn other() {}\n")  # only its fix is in the chat
+    with pytest.raises(DataError, match=r"mine.jsonl:1: similarity 1.00 as written to the koan"):
+        judged([chat("hi", koan.fix)], [fixed])
     assert judged([chat("How do I borrow?", f"Like this:\n```rust\n{OTHER}```")], [koan]) == ""
 
 
