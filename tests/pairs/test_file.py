@@ -246,7 +246,13 @@ pub fn turn(side: Side, steps: [i8; 3]) -> Option<i8> {
 
 
 def test_a_chat_with_a_koans_program_is_refused(koan: Task) -> None:
-    for text in (koan.broken, f"Repair this:\n```rust\n{koan.broken}```\nThanks", f"So:\n```\n{renamed(koan.fix)}"):
+    prose = " ".join(f"word{i}" for i in range(300))
+    for text in (
+        koan.broken,
+        f"{prose}\n```rust\n{koan.broken}```",
+        f"Repair this:\n```rust\n{koan.broken}```\nThanks",
+        f"So:\n```\n{renamed(koan.fix)}",
+    ):
         with pytest.raises(DataError, match=r"mine.jsonl:2: similarity .* to the koan borrow_checker/word_report"):
             judged([chat("hi"), chat(text)], [koan])
         with pytest.raises(DataError, match=r"mine.jsonl:1: similarity"):
