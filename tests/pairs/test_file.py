@@ -246,7 +246,7 @@ pub fn turn(side: Side, steps: [i8; 3]) -> Option<i8> {
 
 
 def test_a_chat_with_a_koans_program_is_refused(koan: Task) -> None:
-    prose = " ".join(f"word{i}" for i in range(300))
+    prose = " ".join(f"{a} word {b}" for a in "+-*/%&|^" for b in "<>=!?;:,.")
     for text in (
         koan.broken,
         f"{prose}\n```rust\n{koan.broken}```",
