@@ -23,22 +23,20 @@ NEEDS: dict[str, tuple[str, ...]] = {
 
 def planned(asked: Sequence[str]) -> tuple[str, ...]:
     """The stages in the pipeline's order. Raises ConfigError for one that is unknown or lacks what it needs."""
-    problems = [f"stages: {s!r} is no stage, must be some of {', '.join(NEEDS)}" for s in asked if s not in NEEDS]
-    problems += [
-        f"stages: {s} needs {n}, which is not asked for" for s in asked for n in NEEDS.get(s, ()) if n not in asked
-    ]
+    problems = [f"stages: there is no stage {s}. Choose from {', '.join(NEEDS)}" for s in asked if s not in NEEDS]
+    problems += [f"stages: {s} needs {n}; add it" for s in asked for n in NEEDS.get(s, ()) if n not in asked]
     if problems or not asked:
-        raise ConfigError("\n".join(problems) or f"stages: got none, must be some of {', '.join(NEEDS)}")
+        raise ConfigError("\n".join(problems) or f"stages is empty. Choose from {', '.join(NEEDS)}")
     return tuple(s for s in NEEDS if s in asked)
 
 
 def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: Tracker) -> tuple[str, ...]:
     """What a reader of the result must know of its data. Raises ConfigError, before anything is loaded, for options
-    that do not go together or cannot be had here, and DataError for koans and pairs that cannot be used."""
+    that do not go together or are not available here, and DataError for koans and pairs that cannot be used."""
     if "repair" in stages:
         find(s.file)
     elif s.file or s.write:
-        raise ConfigError(f"file: got {s.file!r}, but no stage repairs it. Add stages=[repair]")
+        raise ConfigError(f"file={s.file} is only used by the stage repair. Add 'stages=[repair]'")
     if {"baseline", "repair"} & set(stages):
         s.engine.check_machine()
     if s.repair.needs_chances and not s.engine.tells_chances and {"baseline", "evaluate", "repair"} & set(stages):
@@ -58,8 +56,8 @@ def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: 
         )
     if s.export.measure and not ("export" in stages and s.engine.reads_gguf):
         raise ConfigError(
-            "export.measure=true asks the exported GGUF file: it needs the stage export and an engine that loads such "
-            "a file (engine=llama_cpp or ollama)"
+            "export.measure=true measures the exported GGUF file: it needs the stage export and an engine that loads "
+            "such a file (engine=llama_cpp or ollama)"
         )
     if "merge" in stages and "export" not in stages and not s.merge.keep:
         raise ConfigError("stages: merge without export keeps nothing. Add export, or merge.keep=true")

@@ -104,9 +104,9 @@ def test_all_that_is_wrong_with_the_options_is_told_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         chosen("data=file", "data.path=gone.jsonl", "data.held_out=1", "data.contaminated=maybe")
     for problem in (
-        "data.path: got gone.jsonl, but there is no such file",
-        "data.held_out: got 1.0, must be below 1",
-        "data.contaminated: got 'maybe', must be one of refuse, warn",
+        "data.path: there is no file gone.jsonl",
+        "data.held_out must be below 1, not 1.0",
+        "data.contaminated must be one of refuse, warn, not 'maybe'",
     ):
         assert problem in str(error.value)
 
@@ -118,7 +118,9 @@ def test_a_pair_that_rustc_does_not_confirm_is_named(
     good = replace(koan, id="good", tests=())
     write_jsonl(tmp_path / "mine.jsonl", [good, replace(good, id="sound", broken=koan.fix)])
     own = ["data=file", "data.path=mine.jsonl", "data.held_out=0"]
-    with pytest.raises(DataError, match=r"  mine.jsonl:2: sound: the broken program compiles, expected E0382"):
+    with pytest.raises(
+        DataError, match=r"  mine.jsonl:2: sound: the broken program compiles, although it should fail with E0382"
+    ):
         job(tmp_path, "stages=[prove]", "tasks=file", f"tasks.path={KOANS}", *own)
 
 

@@ -1,4 +1,4 @@
-"""Tasks from JSONL. A line that cannot be used is named: its number, what was found, what was expected."""
+"""Tasks from JSONL. A line that cannot be used is named by its number, with what is wrong."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sleepy.errors import DataError, several
 from sleepy.files import read_jsonl
 
 EDITIONS = ("2018", "2021", "2024")
+LEVELS = range(1, 8)  # 1 to 3, and the rungs of the ladder
 _FIELDS = {f.name: f for f in fields(Task)}
 _REQUIRED = [name for name, f in _FIELDS.items() if f.default is MISSING]
 
@@ -23,11 +24,11 @@ def read_tasks(path: Path, *, needs_tests: bool = True) -> tuple[Task, ...]:
 def file_problems(path: str, example: str) -> list[str]:
     """What is wrong with an option's `path` of a JSONL file before it is opened; `example` is how it is set."""
     if not path:
-        return [f"path: got nothing, must be a JSONL file: {example}"]
+        return [f"path is missing. Name a JSONL file: {example}"]
     found = Path(path).expanduser()
     if found.is_dir():
-        return [f"path: got {path}, which is a folder, must be a JSONL file"]
-    return [] if found.is_file() else [f"path: got {path}, but there is no such file"]
+        return [f"path: {path} is a folder. Name a JSONL file: {example}"]
+    return [] if found.is_file() else [f"path: there is no file {path}"]
 
 
 def read_set(path: Path, *, needs_tests: bool = True) -> TaskSet:
@@ -53,7 +54,7 @@ def read_set(path: Path, *, needs_tests: bool = True) -> TaskSet:
     if problems:
         raise DataError(several(problems))
     if not found:
-        raise DataError(f"{path}: found no task, expected one JSON object a line")
+        raise DataError(f"{path} has no tasks. It must have one JSON object per line")
     places = {name: f"{path}:{number}" for name, number in first.items()}
     return TaskSet(path.stem, "", tuple(found), places)
 
@@ -64,10 +65,10 @@ def _task(record: dict[str, Any], needs_tests: bool) -> Task:
     if missing or unknown:
         parts = [f"missing {', '.join(missing)}"] if missing else []
         parts += [f"unknown {', '.join(unknown)}"] if unknown else []
-        raise ValueError(f"{'; '.join(parts)}; expected the fields {', '.join(_FIELDS)}")
+        raise ValueError(f"{'; '.join(parts)}. The fields are {', '.join(_FIELDS)}")
     for name, value in record.items():
         good = (
-            type(value) is int and value in (1, 2, 3)
+            type(value) is int and value in LEVELS
             if name == "level"
             else isinstance(value, list)
             and all(isinstance(v, str) and v.strip() for v in value)
@@ -79,9 +80,9 @@ def _task(record: dict[str, Any], needs_tests: bool) -> Task:
         )
         if not good:
             wanted = {
-                "level": "1, 2 or 3",
+                "level": f"a whole number from {LEVELS[0]} to {LEVELS[-1]}",
                 "tests": "a list of Rust statements" + ", at least one" * needs_tests,
                 "edition": f"one of {', '.join(EDITIONS)}",
             }.get(name, "a text")
-            raise ValueError(f"{name}: found {value!r}, expected {wanted}")
+            raise ValueError(f"{name} must be {wanted}, not {value!r}")
     return Task(**{**record, "tests": tuple(record["tests"])})

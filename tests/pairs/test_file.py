@@ -142,7 +142,7 @@ def test_a_wrong_pair_and_a_wrong_format_are_named(tmp_path: Path, koan: Task) -
     path = tmp_path / "p.jsonl"
     write_jsonl(path, [koan, {**asdict(koan), "id": "b", "edition": "2015"}, koan])
     assert said(path).splitlines() == [
-        f"{path}:2: edition: found '2015', expected one of 2018, 2021, 2024",
+        f"{path}:2: edition must be one of 2018, 2021, 2024, not '2015'",
         f"{path}:3: id 'borrow_checker/word_report' stands on line 1 already",
     ]
     write_jsonl(path, [{"conversations": []}])
@@ -177,7 +177,7 @@ def test_files_as_editors_write_them(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize(("content", "problem"), [
-    (b"", ": found no task, expected one JSON object a line"), (b"\xef\xbb\xbf\n", ": found no task"),
+    (b"", " has no tasks. It must have one JSON object per line"), (b"\xef\xbb\xbf\n", " has no tasks"),
     (CHAT.decode().encode("utf-16"), ": found UTF-16, expected UTF-8. Save it as UTF-8"),
     (CHAT + '{"prompt": "caf\u00e9"}'.encode("latin-1"), ":3: not in UTF-8: found the byte 0xe9 at place 16"),
     (b'[\n {"prompt": "a"}\n]\n', ": found a JSON array, expected an object on each line. Convert it: jq -c '.[]'"),
@@ -190,9 +190,11 @@ def test_files_that_cannot_be_used(tmp_path: Path, content: bytes, problem: str)
 
 
 def test_a_path_that_is_no_file(tmp_path: Path) -> None:
-    assert File().problems() == ["path: got nothing, must be a JSONL file: data.path=my_pairs.jsonl"]
-    assert File(path=str(tmp_path)).problems() == [f"path: got {tmp_path}, which is a folder, must be a JSONL file"]
-    assert File(path="gone.jsonl").problems() == ["path: got gone.jsonl, but there is no such file"]
+    assert File().problems() == ["path is missing. Name a JSONL file: data.path=my_pairs.jsonl"]
+    assert File(path=str(tmp_path)).problems() == [
+        f"path: {tmp_path} is a folder. Name a JSONL file: data.path=my_pairs.jsonl"
+    ]
+    assert File(path="gone.jsonl").problems() == ["path: there is no file gone.jsonl"]
     assert File(path=str(EXAMPLES / "units-pairs.jsonl")).problems() == []
 
 
