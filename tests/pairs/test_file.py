@@ -148,7 +148,7 @@ def test_a_wrong_pair_and_a_wrong_format_are_named(tmp_path: Path, koan: Task) -
     write_jsonl(path, [{"conversations": []}])
     assert said(path).startswith(f"{path}:1: found the fields conversations; expected a pair in the koan format")
     write_jsonl(path, [{name: value for name, value in asdict(koan).items() if name != "broken"}])
-    assert said(path).startswith(f"{path}:1: missing broken; expected the fields id,")
+    assert said(path).startswith(f"{path}:1: missing broken. The fields are id,")
     write_jsonl(path, [koan, {"messages": TALK}])
     assert said(path).startswith(f"{path}:2: missing id, family,")
 
