@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sleepy.artifacts import Chat
 from sleepy.errors import DataError, several
 from sleepy.files import read_jsonl
+from sleepy.pairs.material import Chat
 
 _ROLES = ("system", "user", "assistant")
 _FORMS = (("messages",), ("prompt", "completion"))

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleepy.artifacts import Chat, Pairs, Task, TaskSet
+from sleepy.artifacts import Task, TaskSet
 from sleepy.errors import DataError
 from sleepy.files import write_jsonl
 from sleepy.pairs.file import File, parted, skeleton
+from sleepy.pairs.material import Chat, Pairs
 from tests.exam.test_contamination import OTHER, renamed
 from tests.jobs import ROOT, chosen
 
