@@ -19,9 +19,14 @@ NEEDS: dict[str, tuple[str, ...]] = {
 def planned(asked: Sequence[str]) -> tuple[str, ...]:
     """The stages in the pipeline's order. Raises ConfigError for one that is unknown or lacks what it needs."""
     problems = [f"stages: {s!r} is no stage, must be some of {', '.join(NEEDS)}" for s in asked if s not in NEEDS]
-    problems += [
-        f"stages: {s} needs {n}, which is not asked for" for s in asked for n in NEEDS.get(s, ()) if n not in asked
-    ]
+    alone = asked == ["report"]  # of runs that are there, see check
+    problems += (
+        []
+        if alone
+        else [
+            f"stages: {s} needs {n}, which is not asked for" for s in asked for n in NEEDS.get(s, ()) if n not in asked
+        ]
+    )
     if problems or not asked:
         raise ConfigError("\n".join(problems) or f"stages: got none, must be some of {', '.join(NEEDS)}")
     return tuple(s for s in NEEDS if s in asked)
@@ -33,6 +38,15 @@ def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: 
         find(s.file)
     elif s.file or s.write:
         raise ConfigError(f"file: got {s.file!r}, but no stage repairs it. Add stages=[repair]")
+    if s.report.runs and tuple(stages) != ("report",):
+        raise ConfigError(
+            "report.runs makes a page of runs that are there, and goes with no other stage than stages=[report]"
+        )
+    if tuple(stages) == ("report",) and not s.report.runs:
+        raise ConfigError(
+            "stages: report alone makes a page of runs that are there. Say which: report.runs=[<id>,...]. To report "
+            "on a new run, ask for the stages up to gate as well"
+        )
     if {"baseline", "repair"} & set(stages):
         s.engine.check_machine()
     if "evaluate" in stages and not s.engine.loads:

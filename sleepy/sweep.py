@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sleepy.errors import ConfigError, SleepyError
 from sleepy.explain import explain, swept_values
 from sleepy.options import CONF, groups
+from sleepy.results_page.make import page_of_sweep
 from sleepy.settings import Settings, settings
 from sleepy.track.sweep_table import JobScores, sweep_table
 from sleepy.track.tracker import SWEPT, Tracker
@@ -55,15 +56,16 @@ class SweepCallback(Callback):
         words = [_TYPED.get(word, word) for word in config.hydra.overrides.task]
         config.hydra.overrides.task = words
         try:
-            tracker = check_sweep(words, config.hydra.job.config_name).track.open()
+            first = check_sweep(words, config.hydra.job.config_name)
+            tracker = first.track.open()
             key = sweep_key(config.hydra.sweep.dir)
             experiment = config.hydra.runtime.choices.get("experiment") or ""
             tags = {"experiment": experiment, SWEPT: " ".join(_swept(words))}
-            tracker.parent(key, " ".join(words) or "sweep", tags)
+            parent = tracker.parent(key, " ".join(words) or "sweep", tags)
         except SleepyError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(1) from error
-        atexit.register(_end, tracker, key)
+        atexit.register(_end, tracker, key, parent, Path(first.cache).expanduser())
 
 
 def check_sweep(words: list[str], config_name: str = "config") -> Settings:
@@ -106,14 +108,15 @@ def sweep_key(folder: str) -> str:
     return str(Path(folder).resolve())
 
 
-def _end(tracker: Tracker, key: str) -> None:
-    """Show what the jobs measured, side by side, and end the parent run."""
+def _end(tracker: Tracker, key: str, parent: str, cache: Path) -> None:
+    """Show what the jobs measured, side by side, make the results page, and end the parent run."""
     pages = {}
     try:
         jobs = [job for run_id, folder in tracker.jobs(key) if (job := _scores(run_id, folder))]
         if jobs:
             pages["report/sweep.md"] = sweep_table(jobs)
             print(f"\n{pages['report/sweep.md']}")
+            pages |= page_of_sweep(tracker, parent, Path(key), cache)
     finally:
         tracker.close_parent(key, pages)
 
