@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as Stored
 
 _RUN = re.compile(r"(?:runs:/)?([0-9a-f]{32})")
-_GROUP_TAGS = {"algo": "algorithm"}  # tags that do not have their group's name
+_TAGS = {"algo": "algorithm", **{group: group for group in ("model", "tasks", "data", "stream", "routing")}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,11 @@ class Job:
         """What a key of the command line was set to, here or by default; "" where that is not recorded."""
         if key in self.config:
             return self.config[key]
+        if tag := self.tags.get(_TAGS.get(key, "")):
+            return tag
         typed = [word.partition("=")[2] for word in self.words if key_of(word) == key]
-        return typed[-1] if typed else self.tags.get(_GROUP_TAGS.get(key, key), "")
+        # What nobody typed is called as its class's module.
+        return next(iter([*typed[-1:], *self.config.get(f"{key}._target_", "").split(".")[-2:-1]]), "")
 
 
 @dataclass(frozen=True)

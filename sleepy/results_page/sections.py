@@ -107,4 +107,4 @@ def streams(drawn: Pictures, rows: Sequence[Row]) -> str:
     if not learned:
         return ""
     picture = drawn.inline(partial(pictures.curves, learned), "Mean accuracy after each step of the stream, by row")
-    return section("streams", "Streams", STREAMS, picture + "".join(stream_tables(rows)))
+    return section("streams", "Streams", STREAMS, f'{picture}<div class="streams">{"".join(stream_tables(rows))}</div>')

@@ -33,8 +33,8 @@ class Pictures:
         self._drawn = 0
 
     def inline(self, draw: Callable[[], Figure], title: str) -> str:
-        """What `draw` draws, as an <svg> element that is as wide as its place, at most as it was drawn; `title` is what
-        a screen reader says of it."""
+        """What `draw` draws, as an <svg> element that is at most as wide as it was drawn; `title` is what a screen
+        reader says of it."""
         import matplotlib
 
         out = io.StringIO()
@@ -49,7 +49,8 @@ class Pictures:
         svg.attrib = {"viewBox": svg.get("viewBox", ""), "class": "picture", "role": "img", "aria-label": title}
         width = float(svg.attrib["viewBox"].split()[2])
         svg.set("width", f"{width * 4 / 3:.0f}")  # points as CSS pixels
-        return ElementTree.tostring(svg, encoding="unicode").replace("ns0:", "").replace(":ns0", "")
+        text = ElementTree.tostring(svg, encoding="unicode").replace("ns0:", "").replace(":ns0", "")
+        return f'<div class="scroll">{text}</div>'
 
     def css(self) -> str:
         """The rules of all classes."""

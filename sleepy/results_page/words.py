@@ -17,8 +17,9 @@ Fact = tuple[str, str]
 def sentence(rows: Sequence[Row], found: Sequence[Difference | None], noticed: float) -> str:
     """What was compared, and what this exam can tell apart, in one sentence."""
     row, compared = rows[0], [d for d in found if d]
-    koans, scores = len(row.after[0].results), row.after[0]
-    exam = f"{_count(koans, 'koan')} of {scores.tasks}"
+    exams = {scores.tasks_digest for r in rows for scores in r.after}
+    exam = f"{_count(len(row.after[0].results), 'koan')} of {row.after[0].tasks}"
+    exam = exam if len(exams) == 1 else f"{len(exams)} exams, each on its own"
     with_what = "the first row"
     if any(job.after for job in row.jobs):
         models = sorted({job.before.model for r in rows for job in r.jobs})
@@ -26,7 +27,6 @@ def sentence(rows: Sequence[Row], found: Sequence[Difference | None], noticed: f
     by = " × ".join(row.values)
     seeds = max(len(r.jobs) for r in rows)
     what = f"{_count(len(rows), 'variant')}{f' ({by})' if by else ''}{f', {seeds} seeds each,' if seeds > 1 else ''}"
-    what = what[0].upper() + what[1:]
     if not compared:
         return f"{what} on {exam}: there is nothing to compare with."
     better, worse = (sum(d.beyond_chance and (d.value > 0) == up for d in compared) for up in (True, False))
@@ -38,7 +38,8 @@ def sentence(rows: Sequence[Row], found: Sequence[Difference | None], noticed: f
             f"this exam shows a true difference of {100 * noticed:.0f} points or more in four of five experiments, "
             "and smaller ones may go unnoticed"
         )
-    return f"{what} were compared with {with_what} on {exam}: {told}; {limit}."
+    were = "was" if len(rows) == 1 else "were"
+    return f"{what} {were} compared with {with_what} on {exam}: {told}; {limit}."
 
 
 def description(rows: Sequence[Row], found: Sequence[Difference | None], noticed: float) -> str:

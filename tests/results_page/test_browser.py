@@ -138,6 +138,12 @@ def test_the_matrix_is_used_by_keyboard(browser: Browser) -> None:
     assert browser.run(focused) == "1,2"
 
 
+def test_a_narrow_window_scrolls_its_parts_and_not_the_page(browser: Browser) -> None:
+    browser.call("Emulation.setDeviceMetricsOverride", width=420, height=900, deviceScaleFactor=1, mobile=True)
+    assert browser.run("[innerWidth, document.documentElement.scrollWidth]") == [420, 420]
+    assert browser.run("document.querySelector('.scroll:has(#rows)').scrollWidth") > 420
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_words_can_be_read_in_either_scheme(browser: Browser, scheme: str) -> None:
     """Contrast of at least 4.5 to 1 (WCAG 2.2, 1.4.3)."""

@@ -29,7 +29,7 @@ def test_axes_are_what_runs_differ_in_and_was_typed() -> None:
         "algo",
     )
     # a default that one of them spells out is no difference
-    assert axes(jobs_of("train.lr=0.0001", "seed=1")) == ()
+    assert axes(jobs_of("train.lr=0.0001", "seed=1")) == axes(jobs_of("algo=naive", "seed=1")) == ()
     assert axes(jobs_of("train.lr=0.0001", "train.lr=0.1")) == ("train.lr",)
 
 
@@ -65,6 +65,8 @@ def test_the_sentence_says_what_and_what_not(tmp_path: Path) -> None:
     )
     assert "2 are better and none is worse beyond chance" in told
     assert "a true difference of 31 points or more in four of five experiments" in told
+    one = made[:1]
+    assert sentence(one, differences(one, Draws()), 0.3).startswith("1 variant (algo × train.lr), 3 seeds each, was")
     assert "cannot show any difference" in sentence(made, differences(made, Draws()), float("inf"))
 
 
