@@ -56,16 +56,15 @@ class SweepCallback(Callback):
         words = [_TYPED.get(word, word) for word in config.hydra.overrides.task]
         config.hydra.overrides.task = words
         try:
-            first = check_sweep(words, config.hydra.job.config_name)
-            tracker = first.track.open()
+            tracker = check_sweep(words, config.hydra.job.config_name).track.open()
             key = sweep_key(config.hydra.sweep.dir)
             experiment = config.hydra.runtime.choices.get("experiment") or ""
             tags = {"experiment": experiment, SWEPT: " ".join(_swept(words))}
-            parent = tracker.parent(key, " ".join(words) or "sweep", tags)
+            tracker.parent(key, " ".join(words) or "sweep", tags)
         except SleepyError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(1) from error
-        atexit.register(_end, tracker, key, parent, Path(first.cache).expanduser())
+        atexit.register(_end, tracker, key)
 
 
 def check_sweep(words: list[str], config_name: str = "config") -> Settings:
@@ -108,15 +107,15 @@ def sweep_key(folder: str) -> str:
     return str(Path(folder).resolve())
 
 
-def _end(tracker: Tracker, key: str, parent: str, cache: Path) -> None:
-    """Show what the jobs measured, side by side, make the results page, and end the parent run."""
+def _end(tracker: Tracker, key: str) -> None:
+    """Show what the jobs measured, side by side, and end the parent run."""
     pages = {}
     try:
         jobs = [job for run_id, folder in tracker.jobs(key) if (job := _scores(run_id, folder))]
         if jobs:
             pages["report/sweep.md"] = sweep_table(jobs)
             print(f"\n{pages['report/sweep.md']}")
-            pages |= page_of_sweep(tracker, parent, Path(key), cache)
+            pages |= page_of_sweep(tracker, key)
     finally:
         tracker.close_parent(key, pages)
 

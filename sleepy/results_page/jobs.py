@@ -14,7 +14,7 @@ from sleepy.evaluate.scores_file import read_scores
 from sleepy.results import Scores
 from sleepy.track.log import SCORES
 from sleepy.track.run import flat
-from sleepy.track.tracker import ERROR, KILLED, Tracker, local
+from sleepy.track.tracker import ERROR, KILLED, SWEEP, Tracker, local
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as Stored
@@ -98,7 +98,8 @@ def find_jobs(tracker: Tracker, places: Sequence[str]) -> Found:
 
 def _leaves(tracker: Tracker, run: Stored) -> list[Stored]:
     children = [] if (local(run.info.artifact_uri) / SCORES).is_dir() else tracker.children(run)
-    return [leaf for child in children for leaf in _leaves(tracker, child)] or [run]
+    leaves = [leaf for child in children for leaf in _leaves(tracker, child)]
+    return leaves if SWEEP in run.data.tags else leaves or [run]
 
 
 def _read(run: Stored) -> Job | str:

@@ -30,20 +30,24 @@ def page_of_runs(tracker: Tracker, places: Sequence[str], cache: Path) -> Page:
     return results_page(_title(tracker, places, found), found, exams, judge)
 
 
-def page_of_sweep(tracker: Tracker, parent: str, folder: Path, cache: Path) -> dict[str, str]:
-    """Write the page of a sweep into its `folder`, describe its run `parent` in MLflow, and say where the page is; what
-    to keep with that run, by the artifact's name. What was compiled while the sweep ran is not compiled again."""
+def page_of_sweep(tracker: Tracker, key: str, taken: Sequence[str] = ()) -> dict[str, str]:
+    """Write the page of a sweep into its folder, which is its `key`, describe its parent run in MLflow, and say where
+    the page is; what to keep with that run, by the artifact's name. `taken` are ids of runs of earlier sweeps that
+    belong to it. What was compiled while the sweep ran is not compiled again, since a process that ends may start none.
+    """
+    parent, target = tracker.parent(key, "sweep"), Path(key) / NAME
     try:
-        found = find_jobs(tracker, [parent])
+        found = find_jobs(tracker, [parent, *taken])
         exams, sandbox = _exams(found.jobs)
+        cache = Path(found.jobs[0].config["cache"]).expanduser()
         known = Checker(sandbox, VerdictCache(cache / "verdicts.sqlite")).known if sandbox else _unknown
         page = results_page(_title(tracker, [parent], found), found, exams, known)
-        write_text(folder / NAME, page.html)
+        write_text(target, page.html)
         tracker.describe(parent, page.description)
     except SleepyError as error:  # the sweep's own figures are safe
         say(f"no results page: {error}")
         return {}
-    say(f"results page: {folder / NAME}")
+    say(f"results page: {target}")
     return {f"report/{NAME}": page.html}
 
 

@@ -55,29 +55,29 @@ def test_a_trained_run_says_its_verdict_in_a_sentence(run: Callable[..., Any]) -
 
 def test_a_sweep_that_has_ended_has_a_page_and_a_description(run: Callable[..., Any], tmp_path: Path) -> None:
     made = [run(BASELINE, f"seed={seed}") for seed in (0, 1)]
-    tracker = Mlflow(folder=str(tmp_path)).open()
-    parent = tracker.parent("key", "seed=0,1")
+    tracker, key = Mlflow(folder=str(tmp_path)).open(), str(tmp_path / "sweep")
+    parent = tracker.parent(key, "seed=0,1,2")
     with pytest.raises(RuntimeError), tracker.run(name="seed=2", parent=parent):
         raise RuntimeError("the disk is full")
-    for one in made:
-        client(tmp_path).set_tag(one.info.run_id, "mlflow.parentRunId", parent)
-    pages = page_of_sweep(tracker, parent, tmp_path / "sweep", Path(made[0].data.params["cache"]))
+    client(tmp_path).set_tag(made[0].info.run_id, "mlflow.parentRunId", parent)
+    pages = page_of_sweep(tracker, key, taken=[made[1].info.run_id])
     assert list(pages) == ["report/results.html"]
     html = (tmp_path / "sweep" / "results.html").read_text(encoding="utf-8")
     assert html == pages["report/results.html"]
-    assert "<h1>seed=0,1</h1>" in html and "RuntimeError: the disk is full" in html
-    assert client(tmp_path).get_run(parent).data.tags[NOTE].startswith("1 variant, 2 seeds each")
+    assert "<h1>seed=0,1,2</h1>" in html and "RuntimeError: the disk is full" in html
+    assert client(tmp_path).get_run(parent).data.tags[NOTE].startswith("1 variant, 2 seeds each, on 3 koans")
     assert any("error[E0308]" in text for text in texts(html))  # known from the run itself
 
 
 def test_a_sweep_without_scores_has_no_page_and_that_is_no_error(tmp_path: Path, capsys: Any) -> None:
     tracker = Mlflow(folder=str(tmp_path)).open()
-    parent = tracker.parent("key", "sweep")
+    parent = tracker.parent(str(tmp_path), "sweep")
+    assert page_of_sweep(tracker, str(tmp_path)) == {}
+    assert "none of these runs has scores" in capsys.readouterr().err
     with tracker.run(name="stages=[prove]", parent=parent):
         pass
-    assert page_of_sweep(tracker, parent, tmp_path, tmp_path) == {}
-    said = capsys.readouterr().err
-    assert "no results page: " in said and "it measured nothing of what it made" in said
+    assert page_of_sweep(tracker, str(tmp_path)) == {}
+    assert "stages=[prove]" in (said := capsys.readouterr().err) and "it measured nothing of what it made" in said
 
 
 def test_koans_that_have_changed_are_left_out_and_said_so(run: Callable[..., Any], tmp_path: Path, capsys: Any) -> None:
