@@ -227,7 +227,9 @@ async function openKoan(koan, place) {
   at = {koan, left: before === null ? FIX : before, right: column};
   more ??= await unpack();
   show();
-  if (!dialog.open) dialog.showModal();
+  if (dialog.open) return;
+  dialog.showModal();
+  byId("close").focus();
 }
 
 // Lines of `a` and of `b` that are not in the other, by the longest common subsequence.
