@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -159,9 +160,11 @@ class LlamaSession:
 
         known = {i: self._chances[i] for i in range(scored, unknown)}
         self._forget(kept)
+        least = -math.inf if prompt.least is None else prompt.least
         self._chances |= known  # the last of these tokens is evaluated again, and is the same
         seen = 0  # tokens of the answer before the last call
         self._decode(tokens[kept:], kept, unknown - 1, read)
+        begun = sum(self._chances[i] for i in range(scored, size))
         lookup = Lookup(self._copy(prompt.copy_from) if self._options.lookup else [])
         while True:
             ended = bool(api.llama_vocab_is_eog(self._vocab, answer[-1]))
@@ -169,13 +172,12 @@ class LlamaSession:
                 self._text(answer[:-1] if ended else answer).decode(errors="replace"), prompt.stop
             )
             cut = not (stopped or ended) and len(answer) >= room
-            if stopped or ended or cut:
+            if stopped or ended or cut or begun + sum(chances) < least:
                 break
             lookup.accept(answer[seen:], len(draft))
             seen, draft = len(answer), lookup.draft()[: room - len(answer) - 1]
             self._forget(size + seen - 1)
             self._decode([answer[-1], *draft], size + seen - 1, size + seen - 1, read)
-        begun = sum(self._chances[i] for i in range(scored, size))
         departures = self._departures(prompt, tokens) if prompt.departures else ()
         made = len(answer) - ended
         while stopped and up_to_stop(self._text(answer[: made - 1]).decode(errors="replace"), prompt.stop)[1]:
