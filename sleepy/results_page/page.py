@@ -36,12 +36,12 @@ class Page:
 def results_page(
     title: str, found: Found, exams: Exams, judge: Judge, done: Callable[[], object] = lambda: None
 ) -> Page:
-    """The page of some runs, the best row first. `exams` and `judge` give programs and messages to show, see koans;
-    `done` is called once a koan."""
+    """The page of some runs: what others are compared with, then the best row first. `exams` and `judge` give
+    programs and messages to show, see koans; `done` is called once a koan."""
     draws, drawn = Draws(), Pictures()
     made = rows(found.jobs)
     by_row = list(zip(made, differences(made, draws), strict=True))
-    by_row.sort(key=lambda pair: -pair[1].value if pair[1] else math.inf)
+    by_row.sort(key=lambda pair: -pair[1].value if pair[1] else -math.inf)
     ordered, changes = [row for row, _ in by_row], [d for _, d in by_row]
     noticed, shown = smallest_noticed(ordered, changes), columns(ordered)
     parts = [

@@ -58,7 +58,7 @@ def header(title: str, rows: Sequence[Row], found: Differences, noticed: float, 
         else ""
     )
     return (
-        f'<header><p class="eyebrow">sleepy · results</p><h1>{escape(title)}</h1>'
+        f'<header><p class="eyebrow">sleepy · results</p><h1>{escape(title).replace(",", ",<wbr>")}</h1>'
         f'<p class="lead">{escape(sentence(rows, found, noticed))}</p>{missing}</header>'
     )
 

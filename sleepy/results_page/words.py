@@ -20,10 +20,11 @@ def sentence(rows: Sequence[Row], found: Sequence[Difference | None], noticed: f
     exams = {scores.tasks_digest for r in rows for scores in r.after}
     exam = f"{_count(len(row.after[0].results), 'koan')} of {row.after[0].tasks}"
     exam = exam if len(exams) == 1 else f"{len(exams)} exams, each on its own"
-    with_what = "the first row"
-    if any(job.after for job in row.jobs):
+    if any(job.after for r in rows for job in r.jobs):
         models = sorted({job.before.model for r in rows for job in r.jobs})
         with_what = f"the untouched {' or '.join(models)}"
+    else:  # the row that has nothing before it
+        with_what = next(r.label for r in rows if None in r.before)
     by = " × ".join(row.values)
     seeds = max(len(r.jobs) for r in rows)
     what = f"{_count(len(rows), 'variant')}{f' ({by})' if by else ''}{f', {seeds} seeds each,' if seeds > 1 else ''}"
