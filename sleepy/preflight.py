@@ -18,34 +18,28 @@ NEEDS: dict[str, tuple[str, ...]] = {
 
 def planned(asked: Sequence[str]) -> tuple[str, ...]:
     """The stages in the pipeline's order. Raises ConfigError for one that is unknown or lacks what it needs."""
-    problems = [f"stages: {s!r} is no stage, must be some of {', '.join(NEEDS)}" for s in asked if s not in NEEDS]
-    alone = asked == ["report"]  # of runs that are there, see check
-    problems += (
-        []
-        if alone
-        else [
-            f"stages: {s} needs {n}, which is not asked for" for s in asked for n in NEEDS.get(s, ()) if n not in asked
-        ]
-    )
+    needs = {} if asked == ["report"] else NEEDS  # alone it is about runs that are there, see check
+    problems = [f"stages: there is no stage {s}. Choose from {', '.join(NEEDS)}" for s in asked if s not in NEEDS]
+    problems += [f"stages: {s} needs {n}; add it" for s in asked for n in needs.get(s, ()) if n not in asked]
     if problems or not asked:
-        raise ConfigError("\n".join(problems) or f"stages: got none, must be some of {', '.join(NEEDS)}")
+        raise ConfigError("\n".join(problems) or f"stages is empty. Choose from {', '.join(NEEDS)}")
     return tuple(s for s in NEEDS if s in asked)
 
 
 def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: Tracker) -> None:
-    """Raises ConfigError, before anything is loaded, for options that do not go together or cannot be had here."""
+    """Raises ConfigError, before anything is loaded, for options that do not go together or are not available here."""
     if "repair" in stages:
         find(s.file)
     elif s.file or s.write:
-        raise ConfigError(f"file: got {s.file!r}, but no stage repairs it. Add stages=[repair]")
+        raise ConfigError(f"file={s.file} is only used by the stage repair. Add 'stages=[repair]'")
     if s.report.runs and tuple(stages) != ("report",):
         raise ConfigError(
-            "report.runs makes a page of runs that are there, and goes with no other stage than stages=[report]"
+            "report.runs makes a page of runs that are there. It is only used with 'stages=[report]' alone"
         )
     if tuple(stages) == ("report",) and not s.report.runs:
         raise ConfigError(
             "stages: report alone makes a page of runs that are there. Say which: report.runs=[<id>,...]. To report "
-            "on a new run, ask for the stages up to gate as well"
+            "on a new run, add the stages up to gate"
         )
     if {"baseline", "repair"} & set(stages):
         s.engine.check_machine()
@@ -66,8 +60,8 @@ def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: 
         )
     if s.export.measure and not ("export" in stages and s.engine.reads_gguf):
         raise ConfigError(
-            "export.measure=true asks the exported GGUF file: it needs the stage export and an engine that loads such "
-            "a file (engine=llama_cpp or ollama)"
+            "export.measure=true measures the exported GGUF file: it needs the stage export and an engine that loads "
+            "such a file (engine=llama_cpp or ollama)"
         )
     if "merge" in stages and "export" not in stages and not s.merge.keep:
         raise ConfigError("stages: merge without export keeps nothing. Add export, or merge.keep=true")

@@ -145,8 +145,8 @@ def _typed(config: DictConfig) -> DictConfig:
             schema[group] = OmegaConf.structured(_node(_class(target), target))
         except (ValueError, ImportError, AttributeError, TypeError) as error:
             raise ConfigError(
-                f"{group}: got _target_ {target!r}, which is no option of this group. A recorded config must be of "
-                "this version of sleepy, and keeps its choices. Give the command in overrides.yaml again instead"
+                f"{group}: the recorded config names {target!r}, which is not an option of this version of sleepy. Run "
+                "the command in overrides.yaml again instead"
             ) from error
     try:
         return cast(DictConfig, OmegaConf.merge(schema, config))

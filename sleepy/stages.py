@@ -10,6 +10,7 @@ from sleepy.artifacts import BaseModel, TaskSet
 from sleepy.context import Context
 from sleepy.deliver.deliver import Delivery, deliver
 from sleepy.deliver.merge import merge
+from sleepy.evaluate.answers import MEASURED
 from sleepy.evaluate.candidates import Adapted, Base, Live, Measured, Routed
 from sleepy.evaluate.examiner import Examiner
 from sleepy.evaluate.stats import compare
@@ -86,7 +87,7 @@ def open_lab(c: Context, base: BaseModel, exam: TaskSet, pairs: TaskSet, checker
 def open_examiner(c: Context, checker: Checker) -> Examiner:
     """What asks candidates, as the settings say."""
     return Examiner(
-        engine=c.s.engine, repair=c.s.repair, judge=checker, known=c.cache / "baselines",
+        engine=c.s.engine, repair=c.s.repair, judge=checker, known=c.cache / MEASURED,
         episodes=Path(c.s.episodes).expanduser(), run=c.run.id, scratch=c.folder / "scratch", stages=c.watch,
     )  # fmt: skip
 

@@ -21,7 +21,7 @@ def wilson(passed: int, total: int, confidence: float = 0.95) -> tuple[float, fl
     Source: E. B. Wilson, JASA 22 (1927), 209-212. It stays within [0, 1] and is sound for small totals.
     """
     if not 0 <= passed <= total:
-        raise ValueError(f"passed: found {passed} of {total}, expected 0 to {total}")
+        raise ValueError(f"passed must be 0 to {total}, not {passed}")
     if total == 0:
         return 0.0, 1.0
     z = NormalDist().inv_cdf((1 + confidence) / 2)
@@ -115,8 +115,8 @@ def compare(before: Scores, after: Scores) -> Comparison:
         if b is None or a is None or b.task != a.task:
             found = [f"task {r.task!r}" if r else "no task" for r in (b, a)]
             raise DataError(
-                f"the evaluations differ at place {place}: found {found[0]} before and {found[1]} after, "
-                f"expected the same tasks in the same order ({digests}); {todo}"
+                f"the evaluations are not of the same tasks in the same order: number {place} is {found[0]} before and "
+                f"{found[1]} after ({digests}); {todo}"
             )
     if before.tasks_digest != after.tasks_digest:
         raise DataError(f"the evaluations name the same tasks, but the tasks' contents differ ({digests}); {todo}")

@@ -162,7 +162,7 @@ class Lab:
         return adapter
 
     def together(self, adapters: Mapping[str, Adapter]) -> dict[str, Adapter]:
-        """Several adapters, by name, as the algorithm wants them used: a method that shares makes each anew."""
+        """Several adapters, by name, as the algorithm wants them used: a method that shares a basis rebuilds each."""
         folder = self.folder / "together"
         found, figures = self.recipe.algo.together(adapters, self.base, folder)
         self.run.metrics({"adapters": len(found), **figures})

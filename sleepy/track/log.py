@@ -113,7 +113,7 @@ def export(run: Run, delivery: Delivery) -> None:
             {
                 "gguf.digest": file.digest,
                 "gguf.quantization": file.quantization,
-                "gguf.path": str(file.path),
+                "gguf.path": run.place(file.path),
                 "export.proof": delivery.proof,
             }
         )

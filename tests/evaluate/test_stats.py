@@ -53,7 +53,7 @@ def test_wilson_holds_the_rate_mirrors_and_narrows(total, data):
 
 def test_wilson_of_nothing_and_of_nonsense():
     assert wilson(0, 0) == (0.0, 1.0)
-    with pytest.raises(ValueError, match="found 3 of 2"):
+    with pytest.raises(ValueError, match="must be 0 to 2, not 3"):
         wilson(3, 2)
 
 
@@ -214,10 +214,10 @@ def test_compare():
 @pytest.mark.parametrize(
     ("after", "digest", "words"),
     [
-        ({"a/1": True, "a/3": True}, "d2", "place 2: found task 'a/2' before and task 'a/3' after"),
-        ({"a/1": True}, "d2", "place 2: found task 'a/2' before and no task after"),
-        ({"a/1": True, "a/2": True, "a/3": True}, "d2", "place 3: found no task before and task 'a/3' after"),
-        ({"a/2": True, "a/1": True}, "d2", "place 1: found task 'a/1' before and task 'a/2' after"),
+        ({"a/1": True, "a/3": True}, "d2", "number 2 is task 'a/2' before and task 'a/3' after"),
+        ({"a/1": True}, "d2", "number 2 is task 'a/2' before and no task after"),
+        ({"a/1": True, "a/2": True, "a/3": True}, "d2", "number 3 is no task before and task 'a/3' after"),
+        ({"a/2": True, "a/1": True}, "d2", "number 1 is task 'a/1' before and task 'a/2' after"),
         ({"a/1": True, "a/2": True}, "d2", "contents differ"),
     ],
 )

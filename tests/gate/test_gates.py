@@ -120,7 +120,7 @@ def test_no_gate_promotes_a_worse_model_and_the_strict_one_promotes_less(familie
 def test_alpha_has_bounds(option):
     assert problems_of(option(), "gate") == []
     for alpha in (0.0, 1.0, -1.0):
-        assert problems_of(option(alpha=alpha), "gate")[0].startswith(f"gate.alpha: got {alpha}")
+        assert problems_of(option(alpha=alpha), "gate")[0].endswith(f", not {alpha}")
 
 
 def test_not_worse_wants_koans_enough_to_exclude_the_loss():

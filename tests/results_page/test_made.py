@@ -93,7 +93,7 @@ def test_koans_that_have_changed_are_left_out_and_said_so(run: Callable[..., Any
     [
         (["stages=[report]"], "report.runs=[<id>,...]"),
         (["stages=[fetch,report]"], "report needs gate"),
-        ([BASELINE, "report.runs=[0]"], "goes with no other stage"),
+        ([BASELINE, "report.runs=[0]"], "only used with 'stages=[report]' alone"),
         (["stages=[report]", "report.runs=[nowhere]"], "there is no run 'nowhere'"),
         (["stages=[report]", f"report.runs=[{32 * '0'}]"], "there is no run '000"),
     ],
