@@ -48,6 +48,7 @@ class Settings:
     cache: folder of models, compiler verdicts and measured scores, shared by all runs.
     checkpoints: folder of the checkpoints from which a killed run resumes.
     episodes: file in which every attempt of a model is recorded (SQLite).
+    ability: ask general texts of each adapter that is trained: its loss, and its KL divergence from the base model.
     debug: show tracebacks. It has an effect on the command line only.
     file: a Rust file, or the folder of a cargo project, for stages=[repair].
     write: overwrite the file with its repair. Otherwise the repair is only shown.
@@ -60,6 +61,7 @@ class Settings:
     cache: str = MISSING
     checkpoints: str = MISSING
     episodes: str = MISSING
+    ability: bool = True
     debug: bool = False
     file: str = ""
     write: bool = False

@@ -191,7 +191,7 @@ def test_what_only_the_swept_choices_have_can_be_swept_over(tmp_path: Path) -> N
 def test_a_sweep_is_refused_for_the_choices_that_lack_an_option() -> None:
     register()
     (_, problem) = explain(["data=all,failures,mixed", "data.examples=8", "merge=glob(*ties)", "merge.density=0.3"])
-    having = "data=all, episodes, mixed, pattern, replay, targeted have it"
+    having = "data=all, episodes, file, mixed, pattern, replay, targeted have it"
     assert problem == f"  data.examples: data=failures has no such option; {having}"
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from sleepy.artifacts import Check, CheckJob, Task, TaskSet
 from sleepy.errors import DataError, SleepyError
 from sleepy.files import write_text
-from sleepy.pairs.builtin import load_pairs
 from sleepy.progress import say
 from sleepy.results_page.jobs import Found, Job, find_jobs
 from sleepy.results_page.koans import Judge
@@ -95,4 +94,4 @@ def _settings(job: Job) -> Settings:
 
 
 def _exam(s: Settings) -> TaskSet:
-    return s.stream.exam(s.tasks.load(), load_pairs(), s.seed)
+    return s.stream.exam(s.tasks.load(), s.data.load(), s.seed)
