@@ -54,6 +54,8 @@ def run(config: DictConfig) -> None:
 def job(c: Context) -> None:
     """The stages that were asked for, in order. Whatever is measured, decided on and delivered is one candidate."""
     stages = c.stages
+    if c.s.report.runs:
+        return do.report_runs(c)
     if "subspace" in stages:
         do.subspace(c)
     if "repair" in stages:

@@ -23,8 +23,9 @@ NEEDS: dict[str, tuple[str, ...]] = {
 
 def planned(asked: Sequence[str]) -> tuple[str, ...]:
     """The stages in the pipeline's order. Raises ConfigError for one that is unknown or lacks what it needs."""
+    needs = {} if asked == ["report"] else NEEDS  # alone it is about runs that are there, see check
     problems = [f"stages: there is no stage {s}. Choose from {', '.join(NEEDS)}" for s in asked if s not in NEEDS]
-    problems += [f"stages: {s} needs {n}; add it" for s in asked for n in NEEDS.get(s, ()) if n not in asked]
+    problems += [f"stages: {s} needs {n}; add it" for s in asked for n in needs.get(s, ()) if n not in asked]
     if problems or not asked:
         raise ConfigError("\n".join(problems) or f"stages is empty. Choose from {', '.join(NEEDS)}")
     return tuple(s for s in NEEDS if s in asked)
@@ -37,6 +38,15 @@ def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: 
         find(s.file)
     elif s.file or s.write:
         raise ConfigError(f"file={s.file} is only used by the stage repair. Add 'stages=[repair]'")
+    if s.report.runs and tuple(stages) != ("report",):
+        raise ConfigError(
+            "report.runs makes a page of runs that are there. It is only used with 'stages=[report]' alone"
+        )
+    if tuple(stages) == ("report",) and not s.report.runs:
+        raise ConfigError(
+            "stages: report alone makes a page of runs that are there. Say which: report.runs=[<id>,...]. To report "
+            "on a new run, add the stages up to gate"
+        )
     if {"baseline", "repair"} & set(stages):
         s.engine.check_machine()
     if s.repair.needs_chances and not s.engine.tells_chances and {"baseline", "evaluate", "repair"} & set(stages):

@@ -19,11 +19,14 @@ from sleepy.evaluate.strata import compare_unhelped
 from sleepy.exam.audit import audit, require_proof
 from sleepy.exam.audit_page import write_audit
 from sleepy.exam.builtin import every_koan
+from sleepy.files import write_text
 from sleepy.gate.gate import Verdict
 from sleepy.own_code.repair import find, repair_own
 from sleepy.pairs.material import Pairs
 from sleepy.progress import say
+from sleepy.report.summary import pass_line, verdict_line
 from sleepy.results import Scores
+from sleepy.results_page.make import NAME, page_of_runs
 from sleepy.routing.route import accuracy
 from sleepy.rust.messages import full_message
 from sleepy.sandbox.checker import Checker
@@ -109,6 +112,9 @@ def baseline(c: Context, lab: Lab) -> Measured[Base]:
     """The untouched model on the exam; measured once for a model, task set, prompt and engine."""
     before = lab.measure(Base(lab.base), lab.exam, "baseline")
     log.scores(c.run, c.folder, before.scores, "baseline")
+    if "train" not in c.stages:
+        log.result(c.run, before.scores)
+        c.run.describe(pass_line(before.scores))
     page = c.s.report.scores(c.folder, before.scores, "baseline")
     c.run.artifact(page, "report")
     if "report" not in c.stages:
@@ -186,7 +192,11 @@ def gate(c: Context, lab: Lab, before: Measured[Base], after: Measured[Live], st
         told = verdict.reason.removeprefix("promoted: ")
         reason = f"refused: the adapter in use stays; beside the base, {told}"
         verdict = replace(verdict, promoted=False, reason=reason)
-    log.verdict(c.run, compare(before.scores, after.scores), verdict)
+    comparison = compare(before.scores, after.scores)
+    log.verdict(c.run, comparison, verdict)
+    log.result(c.run, after.scores, comparison)
+    subject = "Adapter" if isinstance(after.candidate, Adapted) else "Result"
+    c.run.describe(verdict_line(before.scores, after.scores, comparison, verdict, subject))
     for by in ("pattern", "family"):
         log.clusters(c.run, clustered(before.scores, after.scores, by))
     if unhelped := compare_unhelped(before.scores, after.scores):
@@ -233,6 +243,17 @@ def repair(c: Context) -> None:
     diff = repair_own(open_examiner(c, checker), checker, candidate, find(c.s.file), c.s.edition, c.s.write)
     c.run.text(diff, "repair.diff")
     print(diff, end="")
+
+
+def report_runs(c: Context) -> None:
+    """The results page of runs that are there."""
+    with c.watch.stage("report", unit="page"):
+        page = page_of_runs(c.tracker, c.s.report.runs, c.cache)
+        target = c.folder / NAME
+        write_text(target, page.html)
+        c.run.artifact(target, "report")
+        c.run.describe(page.description)
+    print(f"{page.description}\n{target}")
 
 
 def subspace(c: Context) -> None:

@@ -68,6 +68,16 @@ def scores(run: Run, folder: Path, measured: Scores, prefix: str) -> None:
     run.artifact(path, SCORES)
 
 
+def result(run: Run, measured: Scores, comparison: Comparison | None = None) -> None:
+    """The few figures to compare runs by, under the same names whatever the run is about: its result, or, without a
+    comparison, the untouched model."""
+    figures = {"result/pass_rate": measured.pass_rate, "result/seconds": measured.seconds}
+    if comparison:
+        figures |= {"result/difference": comparison.difference, "result/low": comparison.interval[0]}
+        figures |= {"result/high": comparison.interval[1], "result/p_value": comparison.p_value}
+    run.metrics(figures)
+
+
 def adapter(run: Run, trained: Adapter, step: str = "") -> None:
     """The adapter's folder and what it cost; of a stream's steps the last has the last word."""
     run.artifact(trained.folder, f"adapter/{step}".rstrip("/"))
