@@ -153,5 +153,5 @@ def test_families_choose_pairs_and_a_wrong_one_is_named() -> None:
     mix = All(families=["lifetimes", "trait_bounds"]).compose(pairs, None, 0)
     assert {t.family for t in mix.examples} == {"lifetimes", "trait_bounds"}
     assert len(mix.examples) == sum(t.family in ("lifetimes", "trait_bounds") for t in pairs)
-    with pytest.raises(DataError, match="no pairs have the family lifetime. Choose from borrow_checker"):
+    with pytest.raises(DataError, match=r"no pairs have the family lifetime\. Choose from borrow_checker"):
         All(families=["lifetime"]).compose(pairs, None, 0)
