@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from sleepy.errors import ConfigError
 from sleepy.own_code.repair import find
+from sleepy.own_code.subject import subject
 from sleepy.settings import Settings
 from sleepy.track.tracker import Tracker
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "fetch": (), "prove": (), "audit": ("prove",), "baseline": ("fetch", "prove"), "train": ("baseline",),
     "evaluate": ("train",), "gate": ("evaluate",), "merge": ("train",), "export": ("merge",), "report": ("gate",),
-    "subspace": (), "repair": (),
+    "subspace": (), "repair": (), "doubts": (),
 }  # fmt: skip
 
 
@@ -31,11 +32,15 @@ def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: 
     """Raises ConfigError, before anything is loaded, for options that do not go together or cannot be had here."""
     if "repair" in stages:
         find(s.file)
-    elif s.file or s.write:
+    elif s.write or (s.file and "doubts" not in stages):
         raise ConfigError(f"file: got {s.file!r}, but no stage repairs it. Add stages=[repair]")
-    if {"baseline", "repair"} & set(stages):
+    if "doubts" in stages:
+        subject(s.file, s.tasks, s.edition)
+        _check_doubts(s, choices)
+    asking = {"baseline", "evaluate", "repair", "doubts"} & set(stages)
+    if asking:
         s.engine.check_machine()
-    if s.repair.needs_chances and not s.engine.tells_chances and {"baseline", "evaluate", "repair"} & set(stages):
+    if asking and s.repair.needs_chances and not s.engine.tells_chances:
         raise ConfigError(
             f"repair={choices['repair']} reads where the model doubts, which engine={choices['engine']} does not tell. "
             "Use engine=llama_cpp or transformers, or repair=best_of_n"
@@ -66,3 +71,15 @@ def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: 
             s.algo.check_machine(s.train, s.device)
         s.routing.check(choices["engine"])
         s.stream.check(s.algo, s.merge, s.routing, tracker)
+
+
+def _check_doubts(s: Settings, choices: dict[str, str]) -> None:
+    if not s.engine.tells_chances:
+        raise ConfigError(
+            f"The stage doubts reads where the model doubts, which engine={choices['engine']} does not tell. "
+            "Use engine=llama_cpp or transformers"
+        )
+    if not s.repair.asks:
+        raise ConfigError(
+            f"repair={choices['repair']} asks no model, so there are no doubts to show. Use repair=search"
+        )

@@ -49,7 +49,8 @@ class Settings:
     checkpoints: folder of the checkpoints from which a killed run resumes.
     episodes: file in which every attempt of a model is recorded (SQLite).
     debug: show tracebacks. It has an effect on the command line only.
-    file: a Rust file, or the folder of a cargo project, for stages=[repair].
+    file: a Rust file, or the folder of a cargo project, for stages=[repair]; a Rust file, or the id of a koan of the
+        chosen `tasks`, for stages=[doubts].
     write: overwrite the file with its repair. Otherwise the repair is only shown.
     edition: the Rust edition of a single file. A project states its own.
     """
