@@ -55,7 +55,7 @@ th{{font-weight:600}}
 td.number{{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}}
 .chosen{{border:2px solid var(--good)}}
 .tag{{display:inline-block;background:var(--good);color:var(--paper);border-radius:.3rem;padding:0 .5rem;
-font-size:.85rem;margin-left:.5rem}}
+font-size:.85rem;margin-left:.25rem}}
 .good{{color:var(--good)}}.bad{{color:var(--bad)}}
 .new,.cut{{display:block}}.new{{background:var(--new)}}.cut{{background:var(--cut)}}
 summary{{cursor:pointer}}

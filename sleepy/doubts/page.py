@@ -47,7 +47,7 @@ def page(d: Doubts) -> str:
 def _source(d: Doubts) -> str:
     numbers = "\n".join(str(n + 1) for n in range(len(d.program.rstrip("\n").split("\n"))))
     said = "\n".join(item.rendered for item in d.said.diagnostics) or d.said.detail
-    names = ("under 1 %", "1 %", "3 %", "10 %", "25 %", "50 % and more")
+    names = ("under 1 %", "1 to 3 %", "3 to 10 %", "10 to 25 %", "25 to 50 %", "over 50 %")
     legend = "".join(
         f'<li><mark class="d{level}" aria-hidden="true">a</mark>{name}</li>' for level, name in enumerate(names)
     )
@@ -136,7 +136,7 @@ def _answer(d: Doubts, program: str, places: list[int]) -> str:
     chosen = d.result.chosen % len(d.result.attempts) in places
     counts = chosen and d.result.attempts[places[0]].stage != "compile"
     names = ", ".join(str(place + 1) for place in places)
-    tag = '<span class="tag">chosen</span>' if counts else ""
+    tag = ' <span class="tag">chosen</span>' if counts else ""
     lines = diff(d.task.broken, program, "program.rs").split("\n")[2:]
     changed = "\n".join(lines).rstrip("\n")
     shown = f"<pre><code>{_diff(changed)}</code></pre>" if changed else "<p>The broken program, unchanged.</p>"

@@ -110,7 +110,7 @@ def test_every_answer_is_shown_once_with_the_compilers_word(doubts: Doubts) -> N
     heads = read.texts["h3"]
     assert heads == [
         "Answer 1: ✗ E0382 use of moved value: _", "Answer 2: ✗ E0425 <script>",
-        "Answers 3, 4: ✓ compiles, and the hidden tests passchosen",
+        "Answers 3, 4: ✓ compiles, and the hidden tests pass chosen",
     ]  # fmt: skip
     assert [s["class"] for s in read.all("section")] == ["card", "card", "card chosen"]
     assert "unchanged" in read.texts["section"][0] and "+    let n = total(&words);" in read.texts["section"][2]
