@@ -142,20 +142,19 @@ class LlamaSession:
 
         start, size = time.perf_counter(), len(tokens)
         pick = picker(prompt, room)
-        answer, draft, chance = list[int](), list[int](), 0.0
+        answer, draft, chances = list[int](), list[int](), list[float]()
         scored = self._scored(prompt, tokens) if prompt.scored else size  # the first position that counts
         kept = _kept(self._held, tokens, shared)
         unknown = next((i for i in range(scored, size) if i >= kept or i not in self._chances), size)
         kept = min(kept, unknown - 1)  # the chance of a token is read after the one before it
 
         def read(logits: Any, position: int) -> bool:
-            nonlocal chance
             if position < size - 1:
                 self._chances[position + 1] = float(logits[tokens[position + 1]]) - log_sum(logits)
                 return True
             answer.append(pick(logits, len(answer)))
             if prompt.scored:
-                chance += float(logits[answer[-1]]) - log_sum(logits)
+                chances.append(float(logits[answer[-1]]) - log_sum(logits))
             return answer[-1:] == draft[len(answer) - 1 - seen : len(answer) - seen]
 
         known = {i: self._chances[i] for i in range(scored, unknown)}
@@ -176,9 +175,13 @@ class LlamaSession:
             seen, draft = len(answer), lookup.draft()[: room - len(answer) - 1]
             self._forget(size + seen - 1)
             self._decode([answer[-1], *draft], size + seen - 1, size + seen - 1, read)
+        begun = sum(self._chances[i] for i in range(scored, size))
         departures = self._departures(prompt, tokens) if prompt.departures else ()
-        total = chance + sum(self._chances[i] for i in range(scored, size)) if prompt.scored else None
-        seconds, made = time.perf_counter() - start, len(answer) - ended
+        made = len(answer) - ended
+        while stopped and up_to_stop(self._text(answer[: made - 1]).decode(errors="replace"), prompt.stop)[1]:
+            made -= 1  # a draft may go on behind the stop
+        total = begun + sum(chances[: made + ended]) if prompt.scored else None
+        seconds = time.perf_counter() - start
         return Completion(prompt.begun + text, size, made, seconds, cut, departures, total)
 
     def _scored(self, prompt: Prompt, tokens: list[int]) -> int:

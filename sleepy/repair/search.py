@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, takewhile
+from itertools import takewhile
 from typing import ClassVar
 
 from sleepy.artifacts import Check, Prompt, Task
@@ -83,24 +83,20 @@ class Search(Asking):
         """The questions that go on elsewhere with the answer to one. The last departure comes first, so that a model
         which has the program in memory begins there, and takes back less and less."""
         root, text = searched.root, searched.program.rstrip("\n")
-        begun: dict[str, int] = {}  # the beginning of an answer -> how much of it is the program's
+        begun: dict[str, tuple[int, str]] = {}  # how an answer begins -> how much of it is a copy, and what may follow
         for departure in root.departures:
-            start = departure.before + departure.token
-            if not root.text.startswith(start) and list(begun.values()).count(len(departure.before)) < self.branches:
-                begun[start] = len(departure.before)
-        begun = dict(islice(begun.items(), self.candidates - 1))
+            start, place = departure.before + departure.token, len(departure.before)
+            taken = [at for at, _ in begun.values()].count(place)
+            if not root.text.startswith(start) and taken < self.branches and len(begun) < self.candidates - 1:
+                begun[start] = place, root.prompt.copy_from[place:]
         if self.suggestions:
-            seen = {text, root.program.rstrip("\n")}
             for program in suggested(searched.program, searched.check.diagnostics):
-                if (whole := program.rstrip("\n")) not in seen:
-                    seen.add(whole)
-                    begun[whole] = next(
-                        (i for i, (a, b) in enumerate(zip(whole, text, strict=False)) if a != b), len(text)
-                    )
-        rest = root.prompt.copy_from
+                whole = program.rstrip("\n")
+                if whole not in (text, root.program.rstrip("\n")):
+                    begun[whole] = _common(whole, text), root.prompt.stop[0]
         return [
-            replace(root.prompt, begun=start, copy_from=rest[min(place, len(text)) :], departures=0)
-            for start, place in sorted(begun.items(), key=lambda item: -item[1])
+            replace(root.prompt, begun=start, copy_from=rest, departures=0)
+            for start, (_, rest) in sorted(begun.items(), key=lambda item: -item[1][0])
         ]
 
 
@@ -146,6 +142,11 @@ def _promising(searched: Sequence[_Searched]) -> list[Try]:
             if (better or other) and normal(t.program) not in seen:
                 found[normal(t.program)] = (*_badness(t.check), -chance), t
     return [t for _, t in sorted(found.values(), key=lambda entry: entry[0])]
+
+
+def _common(a: str, b: str) -> int:
+    """How many characters two texts begin with alike."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def _badness(check: Check) -> tuple[int, int]:
