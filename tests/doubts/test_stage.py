@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from html import unescape
@@ -11,11 +10,7 @@ from typing import Any
 
 import pytest
 
-from sleepy.artifacts import BaseModel, Prompt, Served
-from sleepy.engines.llama_cpp import LlamaCpp
-from sleepy.engines.transformers import Transformers
 from sleepy.errors import ConfigError
-from tests.adapters.made import tiny_base
 from tests.jobs import artifacts
 
 Job = Callable[..., Any]
@@ -73,16 +68,3 @@ def test_what_cannot_be_shown_is_said_before_anything_is_loaded(
     with pytest.raises(ConfigError, match=said):
         run("stages=[doubts]", *words)
     assert not (tmp_path / "mlruns").exists()
-
-
-@pytest.mark.parametrize("engine", [LlamaCpp(threads=1), Transformers(device="cpu", precision="fp32")])
-def test_a_departure_names_what_it_leaves(engine: LlamaCpp | Transformers, tmp_path: Path) -> None:
-    base: BaseModel = tiny_base(tmp_path / "qwen2")
-    text = "fn é() {}\n```"
-    prompt = Prompt(({"role": "user", "content": "Repeat."},), "", ("\n```",), text, 1, departures=100)
-    with engine.open(Served(base.name, base.gguf, base.weights, base.digest)) as session:
-        (answer,) = session.generate([prompt])
-    assert len({d.before for d in answer.departures}) > 3
-    for d in answer.departures:
-        assert d.instead and text.startswith(d.before + d.instead) and not d.instead.startswith(d.token)
-        assert math.exp(d.chance) <= 1
