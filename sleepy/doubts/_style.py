@@ -40,7 +40,7 @@ mark{{color:inherit;background:none;border-radius:.2rem}}
 .d5{{background:var(--d5);color:var(--hot)}}
 .d4,.d5{{box-shadow:inset 0 -2px currentColor}}
 .d0:hover{{box-shadow:inset 0 -1px var(--soft)}}
-.end::before{{content:"\\21b5"}}
+.end::before{{content:"\\21b5";font-style:normal}}
 mark:focus{{outline:2px solid var(--link);outline-offset:1px}}
 mark:focus::after{{content:attr(title);position:fixed;left:50%;bottom:1rem;transform:translateX(-50%);z-index:1;
 width:max-content;max-width:calc(100vw - 2rem);white-space:pre-wrap;background:var(--ink);color:var(--paper);
@@ -52,6 +52,7 @@ table{{border-collapse:collapse;font-size:.925rem}}
 caption{{text-align:left;padding-bottom:.5rem}}
 th,td{{text-align:left;padding:.3rem 1.1rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top}}
 th{{font-weight:600}}
+td code{{white-space:nowrap}}
 td.number{{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}}
 .chosen{{border:2px solid var(--good)}}
 .tag{{display:inline-block;background:var(--good);color:var(--paper);border-radius:.3rem;padding:0 .5rem;

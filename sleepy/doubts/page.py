@@ -19,6 +19,7 @@ from sleepy.results import Attempt
 
 _LEVELS = (0.01, 0.03, 0.1, 0.25, 0.5)  # from which probability on a token has the class d1, d2, ...
 _LISTED, _TOLD = 12, 4  # departures in the table, and in the words about a token
+_END = '<i class="end"></i>'
 _VISIBLE = str.maketrans({"\n": "↵", "\t": "⇥", " ": "␣"})
 
 
@@ -68,9 +69,10 @@ def _marked(d: Doubts) -> Iterator[str]:
         if piece.others:
             level = _level(piece.doubt)
             focus = ' tabindex="0"' if level else ""
-            ends = " end" if "\n" in piece.text or not piece.text else ""
-            yield f'<mark class="d{level}{ends if level else ""}"{focus} title="{escape(_told(piece, line))}">'
-            yield f"{escape(piece.text)}</mark>"
+            text = escape(piece.text)
+            if level:  # what has no breadth is shown by a sign
+                text = text.replace("\n", f"{_END}\n") or _END
+            yield f'<mark class="d{level}"{focus} title="{escape(_told(piece, line))}">{text}</mark>'
         else:
             yield escape(piece.text)
         line += piece.text.count("\n")
@@ -105,7 +107,8 @@ def _row(departure: Departure, groups: dict[str, list[int]]) -> str:
     start = departure.before + departure.token
     led = [n[0] + 1 for program, n in groups.items() if program.startswith(start)]
     links = ", ".join(f'<a href="#answer{number}">answer {number}</a>' for number in led)
-    after = departure.before.rpartition("\n")[2].strip()[-24:]
+    after = departure.before.rpartition("\n")[2].strip()
+    after = f"…{after[-24:]}" if len(after) > 24 else after
     own, token = _visible(departure.instead), _visible(departure.token)
     return (
         f'<tr><td class="number">{_percent(math.exp(departure.chance))}</td>'
@@ -125,10 +128,12 @@ def _groups(d: Doubts) -> dict[str, list[int]]:
 
 def _answers(d: Doubts, groups: dict[str, list[int]]) -> str:
     hidden = " The hidden tests have no say in the choice." if d.task.tests else ""
-    body = "".join(_answer(d, program, places) for program, places in groups.items())
+    chosen = d.result.chosen % len(d.result.attempts)
+    order = sorted(groups.values(), key=lambda p: (chosen not in p, d.result.attempts[p[0]].stage == "compile", p[0]))
+    body = "".join(_answer(d, d.result.attempts[places[0]].program, places) for places in order)
     return (
         f"<h2>The answers</h2>\n<p>{escape(d.tried)}.{hidden} A program that compiles need not do what you want: look "
-        f"at what changed.</p>\n{body}"
+        f"at what changed. The chosen answer stands first, then the others that compile.</p>\n{body}"
     )
 
 

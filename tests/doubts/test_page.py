@@ -63,6 +63,7 @@ def doubts(koan: Task) -> Doubts:
     broken = koan.broken + '// </code><script>alert("1 & 2")</script>\n'
     task = replace(koan, id="a/<b>", broken=broken, description='says "<i>hello</i>"')
     left = [departure(broken, "Vec<", "&", 0.3), departure(broken, "Vec<", "<img src=x>", 0.25)]
+    left.append(departure(broken, "\n}\n\n", ";", 0.02))
     wrong, right = broken.replace("total(words);", "gone(<u>);"), koan.fix
     answers = (
         attempt(broken, "compile", "E0382 use of moved value: _"), attempt(wrong, "compile", "E0425 <script>"),
@@ -77,7 +78,7 @@ def test_nothing_of_a_program_or_a_model_is_taken_for_html(doubts: Doubts) -> No
     read = Read(page(doubts))
     assert {tag for tag, _ in read.tags} == set(
         "html head meta title style body main h1 h2 h3 p ul li mark div pre code details summary table caption thead "
-        "tbody tr th td section span a".split()
+        "tbody tr th td section span a i".split()
     )
     names = {name for _, attributes in read.tags for name in attributes}
     assert not names & {"style", "src"} and not any(name.startswith("on") for name in names)
@@ -98,10 +99,14 @@ def test_the_policy_allows_the_pages_own_style_and_nothing_else(doubts: Doubts) 
 def test_the_source_is_whole_and_a_doubt_is_where_it_belongs(doubts: Doubts) -> None:
     read = Read(page(doubts))
     assert read.texts["code"][0] == doubts.program.rstrip("\n")
-    (mark,) = [m for m in read.all("mark") if "title" in m]
-    assert mark["class"] == "d5" and mark["tabindex"] == "0"
+    mark, ends = [m for m in read.all("mark") if "title" in m]
+    assert mark["class"] == "d5" and mark["tabindex"] == "0" and ends["class"] == "d1"
+    assert page(doubts).count('<i class="end"></i>\n') == 3
     assert mark["title"] == "line 1, instead of Vec<: something else 55 % (& 30 %, <img␣src=x> 25 %)"
     rows = read.texts["td"]
+    assert rows[12:16] == ["2 %", "2", "…).map(|w| w.len()).sum()", "↵}↵↵"] and ends["title"].startswith(
+        "line 2, instead of ↵}↵↵"
+    )
     assert rows[:6] == ["30 %", "1", "pub fn total(words:", "Vec<", "&", "answer 3"]
 
 
@@ -109,11 +114,11 @@ def test_every_answer_is_shown_once_with_the_compilers_word(doubts: Doubts) -> N
     read = Read(page(doubts))
     heads = read.texts["h3"]
     assert heads == [
-        "Answer 1: ✗ E0382 use of moved value: _", "Answer 2: ✗ E0425 <script>",
-        "Answers 3, 4: ✓ compiles, and the hidden tests pass chosen",
+        "Answers 3, 4: ✓ compiles, and the hidden tests pass chosen", "Answer 1: ✗ E0382 use of moved value: _",
+        "Answer 2: ✗ E0425 <script>",
     ]  # fmt: skip
-    assert [s["class"] for s in read.all("section")] == ["card", "card", "card chosen"]
-    assert "unchanged" in read.texts["section"][0] and "+    let n = total(&words);" in read.texts["section"][2]
+    assert [s["class"] for s in read.all("section")] == ["card chosen", "card", "card"]
+    assert "unchanged" in read.texts["section"][1] and "+    let n = total(&words);" in read.texts["section"][0]
 
 
 def test_a_departure_leads_to_the_answer_that_begins_with_it(doubts: Doubts) -> None:
