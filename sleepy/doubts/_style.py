@@ -52,7 +52,7 @@ table{{border-collapse:collapse;font-size:.925rem}}
 caption{{text-align:left;padding-bottom:.5rem}}
 th,td{{text-align:left;padding:.3rem 1.1rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top}}
 th{{font-weight:600}}
-td code{{white-space:nowrap}}
+th,td code,td a{{white-space:nowrap}}
 td.number{{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}}
 .chosen{{border:2px solid var(--good)}}
 .tag{{display:inline-block;background:var(--good);color:var(--paper);border-radius:.3rem;padding:0 .5rem;
