@@ -19,21 +19,19 @@ NEEDS: dict[str, tuple[str, ...]] = {
 
 def planned(asked: Sequence[str]) -> tuple[str, ...]:
     """The stages in the pipeline's order. Raises ConfigError for one that is unknown or lacks what it needs."""
-    problems = [f"stages: {s!r} is no stage, must be some of {', '.join(NEEDS)}" for s in asked if s not in NEEDS]
-    problems += [
-        f"stages: {s} needs {n}, which is not asked for" for s in asked for n in NEEDS.get(s, ()) if n not in asked
-    ]
+    problems = [f"stages: there is no stage {s}. Choose from {', '.join(NEEDS)}" for s in asked if s not in NEEDS]
+    problems += [f"stages: {s} needs {n}; add it" for s in asked for n in NEEDS.get(s, ()) if n not in asked]
     if problems or not asked:
-        raise ConfigError("\n".join(problems) or f"stages: got none, must be some of {', '.join(NEEDS)}")
+        raise ConfigError("\n".join(problems) or f"stages is empty. Choose from {', '.join(NEEDS)}")
     return tuple(s for s in NEEDS if s in asked)
 
 
 def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: Tracker) -> None:
-    """Raises ConfigError, before anything is loaded, for options that do not go together or cannot be had here."""
+    """Raises ConfigError, before anything is loaded, for options that do not go together or are not available here."""
     if "repair" in stages:
         find(s.file)
     elif s.write or (s.file and "doubts" not in stages):
-        raise ConfigError(f"file: got {s.file!r}, but no stage repairs it. Add stages=[repair]")
+        raise ConfigError(f"file={s.file} is only used by the stages repair and doubts. Add 'stages=[repair]'")
     if "doubts" in stages:
         subject(s.file, s.tasks, s.edition)
         _check_doubts(s, choices)
@@ -57,8 +55,8 @@ def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: 
         )
     if s.export.measure and not ("export" in stages and s.engine.reads_gguf):
         raise ConfigError(
-            "export.measure=true asks the exported GGUF file: it needs the stage export and an engine that loads such "
-            "a file (engine=llama_cpp or ollama)"
+            "export.measure=true measures the exported GGUF file: it needs the stage export and an engine that loads "
+            "such a file (engine=llama_cpp or ollama)"
         )
     if "merge" in stages and "export" not in stages and not s.merge.keep:
         raise ConfigError("stages: merge without export keeps nothing. Add export, or merge.keep=true")

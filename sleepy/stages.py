@@ -12,7 +12,9 @@ from sleepy.deliver.deliver import Delivery, deliver
 from sleepy.deliver.merge import merge
 from sleepy.doubts.doubts import doubts as doubts_of
 from sleepy.doubts.page import write_doubts
+from sleepy.evaluate.answers import MEASURED
 from sleepy.evaluate.candidates import Adapted, Base, Live, Measured, Routed
+from sleepy.evaluate.clusters import clustered
 from sleepy.evaluate.examiner import Examiner
 from sleepy.evaluate.stats import compare
 from sleepy.evaluate.strata import compare_unhelped
@@ -75,7 +77,7 @@ def open_lab(c: Context, base: BaseModel, exam: TaskSet, pairs: TaskSet, checker
     s.stream.check_panel(exam, panel)
     recipe = Recipe(
         name=c.choices["algo"], algo=s.algo, lora=s.lora, train=s.train, data=s.data, seed=s.seed, device=s.device,
-        checkpoints=Path(s.checkpoints),
+        checkpoints=Path(s.checkpoints), ability=s.ability,
     )  # fmt: skip
     return Lab(
         recipe=recipe, base=base, pairs=pairs, exam=exam, panel=panel, gate=s.gate, checker=checker,
@@ -86,7 +88,7 @@ def open_lab(c: Context, base: BaseModel, exam: TaskSet, pairs: TaskSet, checker
 def open_examiner(c: Context, checker: Checker) -> Examiner:
     """What asks candidates, as the settings say."""
     return Examiner(
-        engine=c.s.engine, repair=c.s.repair, judge=checker, known=c.cache / "baselines",
+        engine=c.s.engine, repair=c.s.repair, judge=checker, known=c.cache / MEASURED,
         episodes=Path(c.s.episodes).expanduser(), run=c.run.id, scratch=c.folder / "scratch", stages=c.watch,
     )  # fmt: skip
 
@@ -124,6 +126,8 @@ def unite(c: Context, lab: Lab, steps: Sequence[Step]) -> Live:
         with c.watch.stage("combine", unit="adapter"):
             one = c.s.merge.combine(list(adapters.values()), lab.base, c.folder / "adapter", c.s.seed)
         log.adapter(c.run, one)
+        if c.s.ability and (found := lab.ability(one)):
+            log.ability(c.run, found, lab.steps_done)
         result = Adapted(lab.base, one)
         _tag(c, result)
     return result
@@ -162,13 +166,15 @@ def gate(c: Context, lab: Lab, before: Measured[Base], after: Measured[Live], st
         verdict = cycles
     else:
         gated = lab.measure(Base(lab.base), lab.panel, "gate: baseline")
-        verdict = c.s.gate.judge(gated, lab.measure(after.candidate, lab.panel, "gate"))
+        verdict = lab.judge(gated, lab.measure(after.candidate, lab.panel, "gate"))
     used = verdict.promoted and promote(lab, verdict, _artifacts_of(c, verdict.candidate), beside=not cycles)
     if verdict.promoted and not used and isinstance(verdict.candidate, Adapted):  # routed ones have no place to be used
         told = verdict.reason.removeprefix("promoted: ")
         reason = f"refused: the adapter in use stays; beside the base, {told}"
         verdict = replace(verdict, promoted=False, reason=reason)
     log.verdict(c.run, compare(before.scores, after.scores), verdict)
+    for by in ("pattern", "family"):
+        log.clusters(c.run, clustered(before.scores, after.scores, by))
     if unhelped := compare_unhelped(before.scores, after.scores):
         log.unhelped(c.run, unhelped)
     log.koans(c.run, before.scores, after.scores)

@@ -48,10 +48,10 @@ def prove(tasks: Sequence[Task], checker: Checker, done: Callable[[], object] = 
     fixed = check_together(checker, [t.repaired_job(t.fix) for t in tasks], done, sound=True)
     for task, b, f in zip(tasks, broken, fixed, strict=True):
         if b.compiles:
-            findings.append(Finding(task.id, f"the broken program compiles, expected {task.code}"))
+            findings.append(Finding(task.id, f"the broken program compiles, although it should fail with {task.code}"))
         elif task.code not in b.codes:
             said = ", ".join(c or "an error without a code" for c in b.codes) or b.detail
-            findings.append(Finding(task.id, f"the broken program fails with {said}, expected {task.code}"))
+            findings.append(Finding(task.id, f"the broken program fails with {said}, not with {task.code}"))
         if not f.passed:
             findings.append(Finding(task.id, f"the fix does not pass ({f.stage}): {f.detail}"))
     return findings
@@ -90,7 +90,7 @@ def audit(
         if len(survivors) > MISSED:
             findings.append(Finding(task.id, f"its tests pass on {len(survivors)} mutants: {'; '.join(survivors)}"))
         if len(task.tests) < 2:
-            findings.append(Finding(task.id, f"{len(task.tests)} test block, expected at least 2"))
+            findings.append(Finding(task.id, f"it has {len(task.tests)} test block and needs at least 2"))
     near, duplicates = alike(tasks, pairs, koans)
     rows = [
         Audited(t, b, len(c), *m, k, p) for t, b, c, m, (k, p) in zip(tasks, broken, tried, mutated, near, strict=True)
@@ -123,8 +123,8 @@ def alike(
     findings = [
         Finding(
             task.id,
-            f"near-duplicate of {near.task}: similarity {near.similarity:.2f} ({near.kind}), "
-            f"expected at most {LIMITS[near.kind]}",
+            f"near-duplicate of {near.task}: similarity {near.similarity:.2f} ({near.kind}), at most "
+            f"{LIMITS[near.kind]} is allowed",
         )
         for task, koan, pair in zip(tasks, to_koans, to_pairs, strict=True)
         for near in (*koan, *pair)

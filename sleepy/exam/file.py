@@ -21,9 +21,9 @@ class File:
     def problems(self) -> list[str]:
         """What the field's own bounds cannot say."""
         if not self.path:
-            return ["path: got nothing, must be a JSONL file: tasks.path=my_koans.jsonl"]
+            return ["path is missing. Name a JSONL file: tasks.path=my_koans.jsonl"]
         found = Path(self.path).expanduser().is_file()
-        return [] if found else [f"path: got {self.path}, but there is no such file"]
+        return [] if found else [f"path: there is no file {self.path}"]
 
     def load(self) -> TaskSet:
         """The tasks. Raises DataError with file and line for whatever is wrong."""

@@ -1,4 +1,4 @@
-"""Tasks from JSONL. A line that cannot be used is named: its number, what was found, what was expected."""
+"""Tasks from JSONL. A line that cannot be used is named by its number, with what is wrong."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sleepy.errors import DataError
 from sleepy.files import read_jsonl
 
 EDITIONS = ("2018", "2021", "2024")
+LEVELS = range(1, 8)  # 1 to 3, and the rungs of the ladder
 _FIELDS = {f.name: f for f in fields(Task)}
 _REQUIRED = [name for name, f in _FIELDS.items() if f.default is MISSING]
 
@@ -37,7 +38,7 @@ def read_tasks(path: Path, *, needs_tests: bool = True) -> tuple[Task, ...]:
     if problems:
         raise DataError("\n".join(problems))
     if not found:
-        raise DataError(f"{path}: found no task, expected one JSON object a line")
+        raise DataError(f"{path} has no tasks. It must have one JSON object per line")
     return tuple(found)
 
 
@@ -47,10 +48,10 @@ def _task(record: dict[str, Any], needs_tests: bool) -> Task:
     if missing or unknown:
         parts = [f"missing {', '.join(missing)}"] if missing else []
         parts += [f"unknown {', '.join(unknown)}"] if unknown else []
-        raise ValueError(f"{'; '.join(parts)}; expected the fields {', '.join(_FIELDS)}")
+        raise ValueError(f"{'; '.join(parts)}. The fields are {', '.join(_FIELDS)}")
     for name, value in record.items():
         good = (
-            type(value) is int and value in (1, 2, 3)
+            type(value) is int and value in LEVELS
             if name == "level"
             else isinstance(value, list)
             and all(isinstance(v, str) and v.strip() for v in value)
@@ -62,9 +63,9 @@ def _task(record: dict[str, Any], needs_tests: bool) -> Task:
         )
         if not good:
             wanted = {
-                "level": "1, 2 or 3",
+                "level": f"a whole number from {LEVELS[0]} to {LEVELS[-1]}",
                 "tests": "a list of Rust statements" + ", at least one" * needs_tests,
                 "edition": f"one of {', '.join(EDITIONS)}",
             }.get(name, "a text")
-            raise ValueError(f"{name}: found {value!r}, expected {wanted}")
+            raise ValueError(f"{name} must be {wanted}, not {value!r}")
     return Task(**{**record, "tests": tuple(record["tests"])})

@@ -21,10 +21,11 @@ from sleepy.sandbox.checker import Checker, Judge
 def find(place: str) -> Path:
     """The file or project folder that a user names. Raises ConfigError when there is none."""
     path = Path(place).expanduser().resolve()
-    if not place or not path.exists():
-        raise ConfigError(f"file: got {place or 'nothing'}, must be a Rust file or the folder of a cargo project")
-    if path.is_file() and path.suffix != ".rs":
-        raise ConfigError(f"file: got {place}, must be a file that ends in .rs, or the folder of a cargo project")
+    wrong = "it is empty" if not place else f"there is no {place}" if not path.exists() else ""
+    if not wrong and path.is_file() and path.suffix != ".rs":
+        wrong = f"{place} does not end in .rs"
+    if wrong:
+        raise ConfigError(f"file must name a Rust file or the folder of a cargo project, but {wrong}")
     return path
 
 
@@ -58,8 +59,10 @@ class Surgery:
             say(f"{task.id}: {cut}")
         if not result.passed:
             left = ", ".join(code or "a syntax error" for code in attempt.codes)
-            others = " Try repair=multi_turn or repair=best_of_n" if not self.examiner.repair.needs_chances else ""
-            say(f"{task.id}: {left} left.{others}")
+            others = (
+                "" if self.examiner.repair.needs_chances else "another strategy (repair=multi_turn or best_of_n) or "
+            )
+            say(f"{task.id}: {left} left. Try {others}a larger model")
         if self.examiner.repair.needs_chances:
             self._page(task, result, judge)
         return attempt.program if result.passed else None

@@ -43,11 +43,7 @@ class Episodes:
 
     def problems(self) -> list[str]:
         """What the fields' own bounds cannot say."""
-        return (
-            []
-            if self.replay + self.success + self.hard > 0
-            else ["replay, success, hard: all are 0, expected a weight"]
-        )
+        return [] if self.replay + self.success + self.hard > 0 else ["replay, success and hard must not all be 0"]
 
     def compose(self, pairs: TaskSet, probed: Scores | None, seed: int | str, earlier: Sequence[Task] = ()) -> Mix:
         """See Data.compose. Raises NothingToLearn when no pair was ever attempted."""
@@ -63,8 +59,8 @@ class Episodes:
             raise NothingToLearn(
                 f"data=episodes: {self.path} has no {'failed' if attempted else 'attempt at a training'} pair"
                 + (f" in run {self.run}" if self.run else "")
-                + f" ({len(passed)} tasks were attempted there). Repair some pairs first, or choose another data "
-                "option, such as data=mixed, which asks the baseline"
+                + f" ({len(passed)} tasks were attempted there). Run the main job first, which asks the model training "
+                "pairs, or choose another data option, such as data=mixed"
             )
         return draw(pools, weights, self.examples, seed)
 

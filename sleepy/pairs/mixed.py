@@ -34,11 +34,7 @@ class Mixed:
 
     def problems(self) -> list[str]:
         """What the fields' own bounds cannot say."""
-        return (
-            []
-            if self.replay + self.success + self.hard > 0
-            else ["replay, success, hard: all are 0, expected a weight"]
-        )
+        return [] if self.replay + self.success + self.hard > 0 else ["replay, success and hard must not all be 0"]
 
     def compose(self, pairs: TaskSet, probed: Scores | None, seed: int | str, earlier: Sequence[Task] = ()) -> Mix:
         """See Data.compose."""

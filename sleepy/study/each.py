@@ -58,7 +58,7 @@ class Each(Stream):
             try:
                 mix, passed = lab.mix(pairs, lab.recipe.seed, Base(lab.base))
             except NothingToLearn as nothing:
-                say(f"{name} is passed over: {nothing}")
+                say(f"skipping {name}: {nothing}")
                 continue
             say(f"{name}, {i + 1} of {len(names)}")
             recipe = lab.recipe
@@ -88,7 +88,7 @@ class Each(Stream):
     def _names(self, pairs: TaskSet, seed: int) -> list[str]:
         known = sorted({t.pattern for t in pairs})
         if wrong := [name for name in self.patterns if name not in known]:
-            raise DataError(f"stream.patterns: got {', '.join(wrong)}, must be some of {', '.join(known)}")
+            raise DataError(f"stream.patterns: there is no {', '.join(wrong)}. Choose from {', '.join(known)}")
         names = sorted(set(self.patterns)) or known
         return sorted(random.Random(seed).sample(names, self.limit)) if 0 < self.limit < len(names) else names
 

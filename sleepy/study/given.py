@@ -38,13 +38,13 @@ class Given(Stream):
 
     def problems(self) -> list[str]:
         """What the field's own bounds cannot say."""
-        ask = "adapters: name PEFT folders or MLflow runs, such as 'stream.adapters=[runs:/<id>]'"
+        ask = "adapters is empty. Name PEFT folders or MLflow runs, such as 'stream.adapters=[runs:/<id>]'"
         return [] if self.adapters else [ask]
 
     def check(self, algo: Algorithm, merge: Combine, routing: Routing, tracker: Tracker) -> None:
         """See Stream.check."""
         if algo.trains and type(algo).together is Algorithm.together:
-            raise ConfigError("stream=given trains nothing, but this algo only trains: use algo=none or algo=share")
+            raise ConfigError("stream=given does not train, so use algo=none or algo=share with it")
         names = list(adapter_folders(tracker, self.adapters))
         check_several(merge, routing, len(names))
         if routing.routes:

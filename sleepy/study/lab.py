@@ -9,10 +9,11 @@ from pathlib import Path
 
 from sleepy.adapters.folder import adapter_in
 from sleepy.artifacts import Adapter, BaseModel, Completion, Mix, Prompt, Task, TaskSet, digest_of
+from sleepy.evaluate.ability import Ability, ability
 from sleepy.evaluate.candidates import Adapted, Base, C, Candidate, Measured
 from sleepy.evaluate.examiner import Examiner
 from sleepy.exam.audit import require_proof
-from sleepy.gate.gate import Gate
+from sleepy.gate.gate import Gate, Verdict
 from sleepy.pairs.builtin import sample
 from sleepy.pairs.mix import Data, outcomes
 from sleepy.progress import Stages, say
@@ -33,7 +34,7 @@ from sleepy.train.training import Training
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How adapters are made: what the user chose. `name` is the algorithm's, as chosen; `checkpoints` is the folder of
-    all checkpoints."""
+    all checkpoints. `ability`: whether general texts are asked of each adapter."""
 
     name: str
     algo: Algorithm
@@ -43,6 +44,7 @@ class Recipe:
     seed: int
     device: str
     checkpoints: Path
+    ability: bool
 
 
 @dataclass(kw_only=True)
@@ -81,6 +83,22 @@ class Lab:
     def measure(self, candidate: C, tasks: TaskSet, stage: str = "evaluate") -> Measured[C]:
         """A candidate's scores: see Examiner.measure."""
         return self.examiner.measure(candidate, tasks, stage)
+
+    def judge(self, before: Measured[Candidate], after: Measured[C]) -> Verdict[C]:
+        """The gate's verdict on what `after` measured, also by general texts where the gate limits what they show."""
+        verdict = self.gate.judge(before, after)
+        if self.gate.max_kl is None or not verdict.promoted:
+            return verdict
+        found = [self.ability(adapter) for adapter in after.candidate.adapters.values()]
+        return self.gate.limited(verdict, None if None in found else max((a.kl for a in found if a), default=0.0))
+
+    def ability(self, adapter: Adapter) -> Ability | None:
+        """What general texts say of an adapter, measured once; None, with a word to the user, for want of memory."""
+        with self.stages.stage("ability", unit="adapter"):
+            found = ability(adapter, self.base, self.recipe.device, self.examiner.known)
+        if found is None:
+            say(f"General texts not asked: {self.base.name} in float32 does not fit the free memory. ability=false")
+        return found
 
     def candidate(self, adapter: Adapter | None) -> Base | Adapted:
         """The base model, with an adapter on it if there is one."""
@@ -159,10 +177,12 @@ class Lab:
         give_back_memory()
         self.steps_done += settings.steps
         log.adapter(self.run, adapter, name)
+        if recipe.ability and (found := self.ability(adapter)):
+            log.ability(self.run, found, self.steps_done)
         return adapter
 
     def together(self, adapters: Mapping[str, Adapter]) -> dict[str, Adapter]:
-        """Several adapters, by name, as the algorithm wants them used: a method that shares makes each anew."""
+        """Several adapters, by name, as the algorithm wants them used: a method that shares a basis rebuilds each."""
         folder = self.folder / "together"
         found, figures = self.recipe.algo.together(adapters, self.base, folder)
         self.run.metrics({"adapters": len(found), **figures})

@@ -46,7 +46,7 @@ class Algorithm:
             encoded, left_out = encode(training.examples, trainer.tokenizer, settings.max_length)
             if left_out:
                 limit = f"train.max_length={settings.max_length}"
-                say(f"{left_out} of {len(training.examples)} pairs are longer than {limit} and left out")
+                say(f"skipping {left_out} of {len(training.examples)} pairs, which are longer than {limit}")
             plan = schedule(encoded, settings.batch_size, settings.steps * settings.grad_accum, training.seed)
             trainer.state = self.begin(trainer)
             losses = resume(trainer)

@@ -40,8 +40,8 @@ class Ssr(Algorithm):
 
     def problems(self) -> list[str]:
         """What the fields' own bounds cannot say."""
-        found = f"kept: found {self.kept}, expected at most algo.asked={self.asked}"
-        return [found] if self.kept > self.asked else []
+        wrong = f"kept must be at most algo.asked={self.asked}, not {self.kept}"
+        return [wrong] if self.kept > self.asked else []
 
     def material(self, training: Training) -> Sequence[Example]:
         """See Algorithm.material. Raises TrainingError when there is a past and no `tools` to ask."""

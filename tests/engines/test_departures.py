@@ -89,6 +89,18 @@ def test_the_chance_of_an_answer_is_that_of_a_plain_forward_pass(session: Sessio
         assert found.chance == pytest.approx(sum(rows[i, t] for i, t in enumerate(copy)), abs=0.3)
 
 
+def test_an_answer_that_has_become_too_unlikely_is_given_up(session: Session) -> None:
+    begun = replace(ASKED, departures=0, begun=PROGRAM[:40])
+    (whole,) = session.generate([begun])
+    assert whole.chance is not None
+    (same,) = session.generate([replace(begun, least=whole.chance - 0.1)])
+    assert same.text == whole.text
+    (short,) = session.generate([replace(begun, least=whole.chance + 0.1)])
+    assert whole.text.startswith(short.text) and short.completion_tokens <= whole.completion_tokens
+    (none,) = session.generate([replace(begun, least=0.0)])
+    assert none.completion_tokens < whole.completion_tokens
+
+
 def test_questions_that_follow_are_answered_as_if_they_stood_alone(session: Session) -> None:
     other = replace(ASKED, messages=({"role": "user", "content": "Say hello."},), departures=0, max_tokens=20)
     more = [replace(ASKED, departures=0, begun=PROGRAM[:at]) for at in (80, 40)]

@@ -31,7 +31,7 @@ def body(program: str) -> str:
 
 
 def test_one_candidate_and_nothing_else_is_a_single_shot(koan: Task, checker: Checker) -> None:
-    alone = Search(candidates=1, rounds=0, suggestions=False)
+    alone = Search(candidates=1, rounds=0, suggestions=False, rustfix_first=False)
     (broken,) = checker.check_all([koan.broken_job])
     assert alone.prompts(koan, broken, []) == SingleShot().prompts(koan, broken, [])
     result, asked = repaired(koan, checker, alone, body(koan.fix))
@@ -49,7 +49,7 @@ def test_it_departs_where_the_model_doubts_and_the_compiler_chooses(koan: Task, 
     right = koan.broken.replace("total(words)", "total(&words)").replace(
         "words: Vec<String>) -> usize", "words: &[String]) -> usize"
     )
-    search = Search(suggestions=False, rounds=0, candidates=4)
+    search = Search(suggestions=False, rounds=0, candidates=4, rustfix_first=False)
     texts = [answered(body(koan.broken), -0.2, *doubts)]
     texts += [answered(body(t), -4.0) for t in (koan.broken.replace("String {", "usize {"), right, koan.fix)]
     result, asked = repaired(koan, checker, search, *texts)
@@ -74,7 +74,7 @@ def test_candidates_are_distinct_and_none_is_the_broken_program_nor_the_first_an
         fix="",
         tests=(),
     )
-    places = data.draw(st.lists(st.tuples(st.integers(0, len(program) - 2), st.sampled_from("xyz"))))
+    places = data.draw(st.lists(st.tuples(st.integers(0, len(program) - 2), st.sampled_from("xyz")), unique=True))
     first = program[:4] + data.draw(st.sampled_from(["xyz", "(a: u8)"]))
     departures = tuple(Departure(program[:at], token, -float(i), 0.0) for i, (at, token) in enumerate(places))
     search = Search(candidates=data.draw(st.integers(2, 9)), branches=data.draw(st.integers(1, 2)))
@@ -98,7 +98,11 @@ def test_rustc_s_suggestions_are_candidates_too(koan: Task, checker: Checker) ->
     assert broken.diagnostics[0].fixes  # words.clone()
     cloned = koan.broken.replace("total(words)", "total(words.clone())")
     result, asked = repaired(
-        koan, checker, Search(candidates=1), answered(body(koan.broken), -0.1), answered(body(cloned), -9.0)
+        koan,
+        checker,
+        Search(candidates=1, rustfix_first=False),
+        answered(body(koan.broken), -0.1),
+        answered(body(cloned), -9.0),
     )
     assert asked[1].begun == body(cloned) and asked[1].copy_from == "\n```"
     assert result.chosen == 1 and result.attempts[1].stage != "compile"
@@ -106,7 +110,7 @@ def test_rustc_s_suggestions_are_candidates_too(koan: Task, checker: Checker) ->
 
 def test_it_goes_on_from_what_is_better_and_stops_when_nothing_is(koan: Task, checker: Checker, other: str) -> None:
     two = other.replace("total(&words)", "totals(&words)")  # two errors
-    search = Search(candidates=1, suggestions=False, rounds=3)
+    search = Search(candidates=1, suggestions=False, rounds=3, rustfix_first=False)
     result, asked = repaired(koan, checker, search, body(two), body(other), body(koan.fix))
     assert result.passed and len(asked) == 3 and body(other) in asked[2].messages[1]["content"]
     result, asked = repaired(koan, checker, search, body(koan.broken))
@@ -129,7 +133,7 @@ def test_what_looks_like_a_cheat_comes_last_and_then_the_rank_decides(koan: Task
     doubts = [Departure("", token, -1.0, 0.0) for token in "abc"]
     texts = [answered(body(t), c) for t, c in ((koan.broken, -0.1), (stub, -1.0), (clone, -3.0), (fix, -2.0))]
     texts[0] = replace(texts[0], departures=tuple(doubts))
-    search = Search(candidates=4, branches=3, suggestions=False, rounds=0)
+    search = Search(candidates=4, branches=3, suggestions=False, rounds=0, rustfix_first=False)
 
     def chosen(**options: object) -> str:
         result, _ = repaired(koan, checker, replace(search, **options), *texts)  # type: ignore[arg-type]
@@ -144,5 +148,5 @@ def test_what_looks_like_a_cheat_comes_last_and_then_the_rank_decides(koan: Task
 
 
 def test_identity_tells_the_options_apart() -> None:
-    options = [Search(), Search(candidates=9), Search(rank="vote"), Search(rounds=0), BestOfN()]
+    options = [Search(), Search(candidates=9), Search(rank="vote"), Search(patience=4), Search(rounds=0), BestOfN()]
     assert len({str(o.identity()) for o in options}) == len(options)
