@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,13 +73,25 @@ class Task:
         return CheckJob(program, self.tests, self.edition, self.lint)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Chat:
+    """A training example that no compiler judges: the messages of a chat (dicts of role and content) up to the
+    assistant's last one, and that one, which is learned."""
+
+    id: str
+    messages: tuple[dict[str, str], ...]
+    answer: str
+
+
 @dataclass(frozen=True)
 class TaskSet:
-    """Tasks that belong together, under a name and a version; the digest covers every byte of every task."""
+    """Tasks that belong together, under a name and a version; the digest covers every byte of every task. `places` says
+    of a user's own tasks, by id, in which file and line they stand."""
 
     name: str
     version: str
     tasks: tuple[Task, ...]
+    places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def digest(self) -> str:
@@ -90,6 +102,15 @@ class TaskSet:
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self.tasks)
+
+
+@dataclass(frozen=True)
+class Pairs(TaskSet):
+    """What may be trained on: `tasks`, or `chats` where no compiler is in it (then there are no tasks). `unseen` are
+    held out: the loss on them is measured, nothing is trained on them."""
+
+    chats: tuple[Chat, ...] = ()
+    unseen: tuple[Task | Chat, ...] = ()
 
 
 class Edit(NamedTuple):
@@ -169,7 +190,7 @@ class BaseModel:
 class Mix:
     """Training examples in the order they are drawn, and how many each named part gave."""
 
-    examples: tuple[Task, ...]
+    examples: tuple[Task | Chat, ...]
     parts: dict[str, int]
 
     @property

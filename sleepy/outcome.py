@@ -60,7 +60,7 @@ def report(c: Context, lab: Lab, o: Outcome) -> None:
             ui_line=c.tracker.ui_line(),
             revision=revision,
             dirty=dirty,
-            warnings=o.delivery.warnings if o.delivery else (),
+            warnings=(*c.warnings, *(o.delivery.warnings if o.delivery else ())),
             course=course(o.before.scores, o.steps),
             history=history(o.before.scores, o.steps),
         )

@@ -31,7 +31,7 @@ def run(config: DictConfig) -> None:
     chosen |= {k: v for k, v in hydra.runtime.choices.items() if v}
     choices = {group: name_of(getattr(s, group), chosen.get(group)) for group in GROUPS}
     tracker = s.track.open()
-    check(s, stages, choices, tracker)
+    warnings = check(s, stages, choices, tracker)
     parent = None
     if hydra.mode == RunMode.MULTIRUN:
         parent = tracker.parent(str(Path(hydra.sweep.dir).resolve()), "sweep")
@@ -46,7 +46,7 @@ def run(config: DictConfig) -> None:
         resolved: Any = OmegaConf.to_container(config, resolve=True)
         log.config(tracked, resolved, list(overrides))
         folder = Path(hydra.runtime.output_dir)
-        context = Context(s, stages, choices, overrides, tracker, tracked, folder, Stages())
+        context = Context(s, stages, choices, overrides, tracker, tracked, folder, Stages(), warnings)
         job(context)
         tracked.metrics({f"seconds/{k}": v for k, v in context.watch.seconds.items()})
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from omegaconf import OmegaConf
+
+from sleepy.artifacts import Pairs
 from sleepy.errors import ConfigError
+from sleepy.options import CONF
 from sleepy.own_code.repair import find
 from sleepy.own_code.subject import subject
 from sleepy.settings import Settings
@@ -26,8 +31,9 @@ def planned(asked: Sequence[str]) -> tuple[str, ...]:
     return tuple(s for s in NEEDS if s in asked)
 
 
-def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: Tracker) -> None:
-    """Raises ConfigError, before anything is loaded, for options that do not go together or are not available here."""
+def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: Tracker) -> tuple[str, ...]:
+    """What a reader of the result must know of its data. Raises ConfigError, before anything is loaded, for options
+    that do not go together or are not available here, and DataError for koans and pairs that cannot be used."""
     if "repair" in stages:
         find(s.file)
     elif s.write or (s.file and "doubts" not in stages):
@@ -64,11 +70,50 @@ def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: 
         s.repair.alone().serving([])  # an ensemble says early what it needs
     if "train" in stages and not s.repair.asks:
         raise ConfigError("repair=rustfix asks no model, so none can be trained for it. Use repair=single_shot")
+    if "train" in stages and s.algo.trains and s.stream.learns:
+        s.algo.check_machine(s.train, s.device)
+    return _check_data(s, stages, choices, tracker) if "prove" in stages else ()
+
+
+def _check_data(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: Tracker) -> tuple[str, ...]:
+    pairs = s.data.load()
     if "train" in stages:
-        if s.algo.trains and s.stream.learns:
-            s.algo.check_machine(s.train, s.device)
+        if s.data.own:
+            _check_own(s, pairs, choices)
         s.routing.check(choices["engine"])
-        s.stream.check(s.algo, s.merge, s.routing, tracker)
+        s.stream.check(s.algo, s.merge, s.routing, tracker, pairs)
+    exam = s.stream.exam(s.tasks.load(), pairs, s.seed)
+    panel = s.gate.panel(exam, s.seed) if {"gate", "train"} <= set(stages) else ()
+    warning = s.data.judged_by(pairs, tuple(dict.fromkeys((*exam, *panel))))
+    return (warning,) if warning else ()
+
+
+def _check_own(s: Settings, pairs: Pairs, choices: dict[str, str]) -> None:
+    """Raises ConfigError for what cannot learn from a user's own pairs."""
+    algo, stream = (f"{group}={choices[group]}" for group in ("algo", "stream"))
+    if mix := _own_mix(choices["algo"]):
+        raise ConfigError(
+            f"{algo} is fine-tuning on a mix that it draws itself (data={mix}): with data={choices['data']} nothing of "
+            "it is left. Use algo=naive"
+        )
+    if pairs.chats and s.stream.by_pattern:
+        raise ConfigError(
+            f"{stream} goes by the patterns of pairs, and the chats in {pairs.name} have none. Use stream=single, or "
+            "pairs in the koan format"
+        )
+    if pairs.chats and s.algo.needs_programs:
+        raise ConfigError(
+            f"{algo} needs broken programs and their fixes, and the chats in {pairs.name} have none. Use another algo, "
+            "or pairs in the koan format"
+        )
+
+
+def _own_mix(algo: str) -> str:
+    """The data option that an algorithm's file chooses; "" where it leaves that to config.yaml."""
+    file = CONF / "algo" / f"{algo}.yaml"
+    chosen: Any = OmegaConf.load(file) if file.is_file() else {}
+    overrides = [entry for entry in chosen.get("defaults", []) if not isinstance(entry, str)]
+    return next((str(mix) for entry in overrides for key, mix in entry.items() if "/data" in str(key)), "")
 
 
 def _check_doubts(s: Settings, choices: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from sleepy.artifacts import BaseModel, TaskSet
+from sleepy.artifacts import BaseModel, Pairs, Task, TaskSet
 from sleepy.context import Context
 from sleepy.deliver.deliver import Delivery, deliver
 from sleepy.deliver.merge import merge
@@ -24,10 +24,10 @@ from sleepy.exam.builtin import every_koan
 from sleepy.gate.gate import Verdict
 from sleepy.own_code.repair import Surgery, find
 from sleepy.own_code.subject import subject
-from sleepy.pairs.builtin import load_pairs
 from sleepy.progress import say
 from sleepy.results import Scores
 from sleepy.routing.route import accuracy
+from sleepy.rust.messages import full_message
 from sleepy.sandbox.checker import Checker
 from sleepy.study.lab import Lab, Recipe
 from sleepy.study.promotion import promote, to_repair_with
@@ -48,18 +48,32 @@ def fetch(c: Context) -> BaseModel:
     return base
 
 
-def prove(c: Context) -> tuple[TaskSet, TaskSet, Checker]:
-    """Koans, each proven by rustc, and the pairs, which are proven when they are drawn."""
-    pairs = load_pairs()
+def prove(c: Context) -> tuple[TaskSet, Pairs, Checker]:
+    """Koans, each proven by rustc, and the pairs: a user's own are proven here, those of sleepy when they are drawn."""
+    pairs = c.s.data.load()
     exam = c.s.stream.exam(c.s.tasks.load(), pairs, c.s.seed)
     checker = c.s.sandbox.open(c.cache)
     with c.watch.stage("prove", 2 * len(exam), "check") as done:
-        require_proof(exam.tasks, checker, done)
+        require_proof(exam.tasks, checker, done, exam.places)
     log.task_set(c.run, exam, "evaluation")
-    return exam, pairs, checker
+    for warning in c.warnings:
+        say(f"warning: {warning}")
+    return exam, _proven(c, pairs, checker) if c.s.data.own else pairs, checker
 
 
-def audit_exam(c: Context, exam: TaskSet, pairs: TaskSet, checker: Checker) -> None:
+def _proven(c: Context, pairs: Pairs, checker: Checker) -> Pairs:
+    """A user's own pairs, each proven by rustc and with the message that rustc has for it."""
+    both = (*pairs.tasks, *(pair for pair in pairs.unseen if isinstance(pair, Task)))
+    if both:
+        with c.watch.stage("pairs", 2 * len(both), "check") as done:
+            require_proof(both, checker, done, pairs.places)
+    say(f"{len(pairs) + len(pairs.chats)} pairs to train on, {len(pairs.unseen)} held out")
+    checks = checker.check_all([t.broken_job for t in pairs])
+    said = [t.message or full_message(check.diagnostics) for t, check in zip(pairs, checks, strict=True)]
+    return replace(pairs, tasks=tuple(replace(t, message=m) for t, m in zip(pairs, said, strict=True)))
+
+
+def audit_exam(c: Context, exam: TaskSet, pairs: Pairs, checker: Checker) -> None:
     """The exam examined: cheats and near-duplicates too. Raises DataError when anything is found."""
     with c.watch.stage("pairs", 2 * len(pairs), "check") as done:
         require_proof(pairs.tasks, checker, done)
@@ -70,7 +84,7 @@ def audit_exam(c: Context, exam: TaskSet, pairs: TaskSet, checker: Checker) -> N
     c.run.artifact(write_audit(c.folder, exam, rows, findings))
 
 
-def open_lab(c: Context, base: BaseModel, exam: TaskSet, pairs: TaskSet, checker: Checker) -> Lab:
+def open_lab(c: Context, base: BaseModel, exam: TaskSet, pairs: Pairs, checker: Checker) -> Lab:
     """Everything that trains and measures. Raises ConfigError when the gate would choose by what is reported on."""
     s = c.s
     panel = s.gate.panel(exam, s.seed) if {"gate", "train"} <= set(c.stages) else TaskSet("none", "", ())
@@ -146,6 +160,8 @@ def evaluate(c: Context, lab: Lab, result: Live) -> Measured[Live]:
         figures = accuracy(result.route(), lab.exam.tasks, broken, list(result.members))
         c.run.metrics({f"routing/{figure}": value for figure, value in figures.items()})
         say("routing: " + ", ".join(f"{n:g} {word}" for word, n in figures.items() if "share" not in word))
+    elif isinstance(result, Adapted):
+        c.run.metrics({f"held_out/{name}": value for name, value in lab.unseen_loss(result.adapter).items()})
     after = lab.measure(result, lab.exam)
     log.scores(c.run, c.folder, after.scores, "eval")
     return after

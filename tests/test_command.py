@@ -148,7 +148,7 @@ def test_what_this_machine_cannot_do_is_said_before_anything_is_fetched(
     (["engine=ollama"], "cannot put an adapter on the loaded model"),
     (["export.measure=true", "stages=[fetch,prove,baseline]"], "it needs the stage export"),
     (["stages=[fetch,prove,baseline,train,merge]"], "merge without export keeps nothing"),
-    (["file=a.rs"], "only used by the stage repair"), (["stages=[repair]"], "must name a Rust file"),
+    (["file=a.rs"], "only used by the stages repair and doubts"), (["stages=[repair]"], "must name a Rust file"),
     (["stream=given", "algo=none"], "Name PEFT folders or MLflow runs"),
     (["stream=given", "algo=none", "stream.adapters=[gone]"], "gone"),
     (["stream=each"], "Combine them (merge=average"), (["routing=oracle"], "use it with stream=each or stream=given"),
@@ -191,7 +191,7 @@ def test_what_only_the_swept_choices_have_can_be_swept_over(tmp_path: Path) -> N
 def test_a_sweep_is_refused_for_the_choices_that_lack_an_option() -> None:
     register()
     (_, problem) = explain(["data=all,failures,mixed", "data.examples=8", "merge=glob(*ties)", "merge.density=0.3"])
-    having = "data=all, episodes, mixed, pattern, replay, targeted have it"
+    having = "data=all, episodes, file, mixed, pattern, replay, targeted have it"
     assert problem == f"  data.examples: data=failures has no such option; {having}"
 
 

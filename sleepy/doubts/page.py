@@ -52,8 +52,11 @@ def _source(d: Doubts) -> str:
     legend = "".join(
         f'<li><mark class="d{level}" aria-hidden="true">a</mark>{name}</li>' for level, name in enumerate(names)
     )
+    left = "<p>rustc's own suggestions are in it already: the model is asked about what is left.</p>\n"
+    if d.said.compiles:
+        left = "<p>rustc's own suggestions were enough: this is the program with them, and no model was asked.</p>\n"
     return (
-        "<h2>The broken program</h2>\n"
+        f"<h2>The broken program</h2>\n{left if d.program != d.task.broken else ''}"
         "<p>A repair is nearly a copy of this program. The stronger a token's colour, the likelier the model writes "
         "something else there: point at it, or move to it with the tab key, to read what.</p>\n"
         f'<ul class="legend" aria-label="Probability of something else">{legend}</ul>\n'

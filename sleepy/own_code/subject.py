@@ -20,14 +20,14 @@ def subject(place: str, tasks: Tasks, edition: str) -> Task:
     if place and path.is_file() and path.suffix == ".rs":
         return own_file(path, edition)
     if not place or path.exists():
-        got = f"{place}, which is {'a folder' if path.is_dir() else 'no Rust file'}" if place else "nothing"
-        raise ConfigError(f"file: got {got}, must be one Rust file or the id of a koan")
+        wrong = f"{place} is {'a folder' if path.is_dir() else 'no Rust file'}" if place else "it is empty"
+        raise ConfigError(f"file must name one Rust file or the id of a koan, but {wrong}")
     koans = {task.id: task for task in tasks.load()}
     if place not in koans:
         near = difflib.get_close_matches(place, koans, 3, 0.6)
         nearest = f"; nearest: {', '.join(near)}" if near else ""
         raise ConfigError(
-            f"file: got {place}, which is neither a file nor one of the {len(koans)} koans that tasks= chooses"
-            f"{nearest}. The koans of another set need its name, such as tasks=koans_val"
+            f"file={place} is neither a file nor one of the {len(koans)} koans that tasks= chooses{nearest}. "
+            "Name another set if the koan is of that one, such as tasks=koans_val"
         )
     return koans[place]

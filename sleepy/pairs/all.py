@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from sleepy.artifacts import Mix, Task, TaskSet
 from sleepy.options import ranged
-from sleepy.pairs.mix import draw
+from sleepy.pairs.mix import Data, draw
 from sleepy.results import Scores
 
 
 @dataclass(frozen=True, kw_only=True)
-class All:
+class All(Data):
     """Takes each pair once, whatever the baseline makes of it.
 
     examples: examples in the mix. 0 takes every pair (at least 0).

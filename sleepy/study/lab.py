@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from sleepy.adapters.folder import adapter_in
-from sleepy.artifacts import Adapter, BaseModel, Completion, Mix, Prompt, Task, TaskSet, digest_of
+from sleepy.artifacts import Adapter, BaseModel, Chat, Completion, Mix, Pairs, Prompt, Task, TaskSet, digest_of
 from sleepy.evaluate.ability import Ability, ability
 from sleepy.evaluate.candidates import Adapted, Base, C, Candidate, Measured
 from sleepy.evaluate.examiner import Examiner
@@ -22,13 +22,14 @@ from sleepy.track import log
 from sleepy.track.run import Run
 from sleepy.track.tracker import Tracker
 from sleepy.train.algorithm import Algorithm
-from sleepy.train.batches import Example
+from sleepy.train.batches import Example, of_chat
 from sleepy.train.checkpoint import not_resumed
 from sleepy.train.device import give_back_memory, pick_device, release_base
 from sleepy.train.lora import Lora
 from sleepy.train.settings import Train
 from sleepy.train.trainer import MEMORY, NOTHING, Past, Tools
 from sleepy.train.training import Training
+from sleepy.train.unseen import unseen_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ class Lab:
 
     recipe: Recipe
     base: BaseModel
-    pairs: TaskSet
+    pairs: Pairs
     exam: TaskSet
     panel: TaskSet
     gate: Gate
@@ -107,11 +108,16 @@ class Lab:
     def prove(self, pairs: Sequence[Task]) -> None:
         """Raises DataError for pairs that are not what they claim to be."""
         with self.stages.stage("pairs", 2 * len(pairs), "check") as done:
-            require_proof(pairs, self.checker, done)
+            require_proof(pairs, self.checker, done, self.pairs.places)
 
-    def examples(self, tasks: Sequence[Task]) -> list[Example]:
-        """Tasks as the model sees them in training: as it would be asked about them, or as they are where rustc's own
-        suggestions would leave nothing to ask."""
+    def examples(self, pairs: Sequence[Task | Chat]) -> list[Example]:
+        """Pairs as the model sees them in training."""
+        asked = iter(self._asked([pair for pair in pairs if isinstance(pair, Task)]))
+        return [of_chat(pair) if isinstance(pair, Chat) else next(asked) for pair in pairs]
+
+    def _asked(self, tasks: Sequence[Task]) -> list[Example]:
+        """Tasks as the model would be asked about them, or as they are where rustc's own suggestions would leave
+        nothing to ask."""
         repair, jobs = self.examiner.repair, [t.broken_job for t in tasks]
         checks = self.checker.check_all(jobs)
         found = []
@@ -131,7 +137,8 @@ class Lab:
             self.prove(asked.tasks)
             probed = self.measure(learner, asked, "probe").scores
         mix = data.compose(pairs, probed, seed, earlier)
-        self.prove(tuple(dict.fromkeys(mix.examples)))
+        if tasks := tuple(dict.fromkeys(pair for pair in mix.examples if isinstance(pair, Task))):
+            self.prove(tasks)
         return mix, outcomes(pairs, probed)[0] if probed else []
 
     def past(self, passed: Sequence[Task]) -> Past:
@@ -180,6 +187,22 @@ class Lab:
         if recipe.ability and (found := self.ability(adapter)):
             log.ability(self.run, found, self.steps_done)
         return adapter
+
+    def unseen_loss(self, adapter: Adapter) -> dict[str, float]:
+        """Figures of the pairs that were held out: how many, and the loss of an answer token without and with
+        `adapter`; none where nothing was held out."""
+        recipe, unseen = self.recipe, self.pairs.unseen
+        if not unseen:
+            return {}
+        with self.stages.stage("held out", unit="loss"):
+            count, before, after = unseen_loss(adapter, self.base, self.examples(unseen), recipe.train, recipe.device)
+        release_base()
+        give_back_memory()
+        if not count:
+            say(f"held out: all of {len(unseen)} pairs are longer than train.max_length={recipe.train.max_length}")
+            return {}
+        say(f"held out: loss of an answer token {before:.3f} before, {after:.3f} after, over {count} pairs")
+        return {"pairs": count, "loss_before": before, "loss": after}
 
     def together(self, adapters: Mapping[str, Adapter]) -> dict[str, Adapter]:
         """Several adapters, by name, as the algorithm wants them used: a method that shares a basis rebuilds each."""

@@ -23,8 +23,8 @@ def test_a_file_goes_before_a_koan_of_the_same_name(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(("place", "said"), [
-    ("", "got nothing, must be one Rust file"), (".", "which is a folder, must be one Rust file"),
-    ("notes.txt", "which is no Rust file"), ("gone.rs", "neither a file nor one of the 3 koans"),
+    ("", "one Rust file or the id of a koan, but it is empty"), (".", "but . is a folder"),
+    ("notes.txt", "but notes.txt is no Rust file"), ("gone.rs", "neither a file nor one of the 3 koans"),
     ("type_mismatch/savings_plam", r"nearest: type_mismatch/savings_plan.*such as tasks=koans_val"),
 ])  # fmt: skip
 def test_what_is_neither_is_named(place: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
