@@ -57,7 +57,8 @@ def test_what_compiles_has_no_page(run: Job, tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (["file=no/such"], "neither a file nor one of the 3 koans"), (["file=a.rs", "write=true"], "only used by the stages repair"),
+    (["file=no/such"], "neither a file nor one of the 3 koans"),
+    (["file=a.rs", "write=true"], "only used by the stages repair"),
     (["file=a.rs", "engine=openai"], "which engine=openai does not tell"),
     (["file=a.rs", "repair=rustfix"], "repair=rustfix asks no model"),
 ])  # fmt: skip
