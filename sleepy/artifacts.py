@@ -73,16 +73,6 @@ class Task:
         return CheckJob(program, self.tests, self.edition, self.lint)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Chat:
-    """A training example that no compiler judges: the messages of a chat (dicts of role and content) up to the
-    assistant's last one, and that one, which is learned."""
-
-    id: str
-    messages: tuple[dict[str, str], ...]
-    answer: str
-
-
 @dataclass(frozen=True)
 class TaskSet:
     """Tasks that belong together, under a name and a version; the digest covers every byte of every task. `places` says
@@ -102,15 +92,6 @@ class TaskSet:
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self.tasks)
-
-
-@dataclass(frozen=True)
-class Pairs(TaskSet):
-    """What may be trained on: `tasks`, or `chats` where no compiler is in it (then there are no tasks). `unseen` are
-    held out: the loss on them is measured, nothing is trained on them."""
-
-    chats: tuple[Chat, ...] = ()
-    unseen: tuple[Task | Chat, ...] = ()
 
 
 class Edit(NamedTuple):
@@ -184,18 +165,6 @@ class BaseModel:
     gguf_f16: Path
     weights: Path
     digest: str
-
-
-@dataclass(frozen=True)
-class Mix:
-    """Training examples in the order they are drawn, and how many each named part gave."""
-
-    examples: tuple[Task | Chat, ...]
-    parts: dict[str, int]
-
-    @property
-    def digest(self) -> str:
-        return digest_of([asdict(task) for task in self.examples])
 
 
 @dataclass(frozen=True)

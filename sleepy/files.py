@@ -137,11 +137,11 @@ def read_jsonl(path: Path) -> list[tuple[int, dict[str, Any]]]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise DataError(f"{path}: found UTF-16, expected UTF-8. Save it as UTF-8")
+        raise DataError(f"{path}: this is UTF-16. Save it as UTF-8")
     content = content.removeprefix(codecs.BOM_UTF8)
     if content.lstrip().startswith(b"["):
         raise DataError(
-            f"{path}: found a JSON array, expected an object on each line. Convert it: jq -c '.[]' {path} > new.jsonl"
+            f"{path}: this is a JSON array, but each line must be an object. Convert it: jq -c '.[]' {path} > new.jsonl"
         )
     for number, line in enumerate(content.split(b"\n"), 1):
         if not line.strip():

@@ -7,11 +7,11 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from sleepy.artifacts import Pairs
 from sleepy.errors import ConfigError
 from sleepy.options import CONF
 from sleepy.own_code.repair import find
 from sleepy.own_code.subject import subject
+from sleepy.pairs.material import Pairs
 from sleepy.settings import Settings
 from sleepy.track.tracker import Tracker
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from sleepy.artifacts import BaseModel, Pairs, Task, TaskSet
+from sleepy.artifacts import BaseModel, Task, TaskSet
 from sleepy.context import Context
 from sleepy.deliver.deliver import Delivery, deliver
 from sleepy.deliver.merge import merge
@@ -24,6 +24,7 @@ from sleepy.exam.builtin import every_koan
 from sleepy.gate.gate import Verdict
 from sleepy.own_code.repair import Surgery, find
 from sleepy.own_code.subject import subject
+from sleepy.pairs.material import Pairs
 from sleepy.progress import say
 from sleepy.results import Scores
 from sleepy.routing.route import accuracy

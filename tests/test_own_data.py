@@ -96,7 +96,7 @@ def test_the_command_line_names_file_line_and_problem(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "mine.jsonl", [{"prompt": "a", "completion": "b"}, {"messages": []}])
     done = sleepy(tmp_path, "data=file", "data.path=mine.jsonl", "cache=none")
     assert done.returncode == 1 and done.stderr.startswith("Error executing job") and "Traceback" not in done.stderr
-    assert "error: mine.jsonl:2: messages: found [], expected a list of messages" in done.stderr
+    assert "error: mine.jsonl:2: messages must be a list of messages, not []" in done.stderr
     assert not (tmp_path / "none").exists()
 
 

@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from sleepy.artifacts import Pairs, Task, TaskSet
+from sleepy.artifacts import Task, TaskSet
 from sleepy.exam.read import read_tasks
+from sleepy.pairs.material import Pairs
 
 FOLDER = Path(__file__).parent / "jsonl"
 

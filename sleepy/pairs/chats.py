@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sleepy.artifacts import Chat
 from sleepy.errors import DataError, several
 from sleepy.files import read_jsonl
+from sleepy.pairs.material import Chat
 
 _ROLES = ("system", "user", "assistant")
 _FORMS = (("messages",), ("prompt", "completion"))
@@ -23,8 +23,8 @@ def is_chats(path: Path) -> bool:
         return True
     if not {"broken", "fix", "code", "pattern"} & set(first):
         raise DataError(
-            f"{path}:{number}: found the fields {', '.join(first) or 'of no name'}; expected a pair in the koan format "
-            "(docs/reference/koan-format.md), or a chat: messages, or prompt and completion"
+            f"{path}:{number}: the fields {', '.join(first) or 'of no name'} are neither a pair in the koan format "
+            "(docs/reference/koan-format.md) nor a chat: messages, or prompt and completion"
         )
     return False
 
@@ -61,12 +61,12 @@ def _name(record: dict[str, Any]) -> str:
     fields = [name for name in record if name != "id"]
     if not any(sorted(fields) == sorted(form) for form in _FORMS):
         raise ValueError(
-            f"found the fields {', '.join(record) or 'of no name'}; expected messages, or prompt and completion, and "
-            "perhaps an id. Chats and pairs in the koan format go into files of their own"
+            f"the fields must be messages, or prompt and completion, and perhaps an id, not "
+            f"{', '.join(record) or 'of no name'}. Chats and pairs in the koan format go into files of their own"
         )
     name = record.get("id", "")
     if not isinstance(name, str):
-        raise ValueError(f"id: found {name!r}, expected a text")
+        raise ValueError(f"id must be a text, not {name!r}")
     return name
 
 
@@ -75,24 +75,24 @@ def _messages(record: dict[str, Any]) -> list[dict[str, str]]:
     if "messages" not in record:
         for name in ("prompt", "completion"):
             if not _is_text(record[name]):
-                raise ValueError(f"{name}: found {_short(record[name])}, expected a text that is not empty")
+                raise ValueError(f"{name} must be a text that is not empty, not {_short(record[name])}")
         return [_says("user", record["prompt"]), _says("assistant", record["completion"])]
     messages = record["messages"]
     if not isinstance(messages, list) or not messages:
-        raise ValueError(f"messages: found {_short(messages)}, expected a list of messages")
+        raise ValueError(f"messages must be a list of messages, not {_short(messages)}")
     for place, message in enumerate(messages, 1):
         if not isinstance(message, dict) or sorted(message) != ["content", "role"]:
-            raise ValueError(f"message {place}: found {_short(message)}, expected the fields role and content")
+            raise ValueError(f"message {place} must have the fields role and content: {_short(message)}")
         if message["role"] not in _ROLES:
-            raise ValueError(f"message {place}: role: found {_short(message['role'])}, must be {', '.join(_ROLES)}")
+            raise ValueError(f"message {place}: role must be one of {', '.join(_ROLES)}, not {_short(message['role'])}")
         if not _is_text(message["content"]):
-            raise ValueError(f"message {place}: content: found {_short(message['content'])}, expected a text")
+            raise ValueError(f"message {place}: content must be a text, not {_short(message['content'])}")
     roles = [message["role"] for message in messages]
     talk = roles[1:] if roles[0] == "system" else roles
     if len(talk) % 2 or talk != ["user", "assistant"] * (len(talk) // 2) or not talk:
         raise ValueError(
-            f"messages: found the roles {', '.join(roles)}; expected user and assistant in turn, the assistant last, "
-            "and perhaps a system message before them"
+            f"messages must be user and assistant in turn, the assistant last, and perhaps a system message before "
+            f"them, not {', '.join(roles)}"
         )
     return messages
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sleepy.artifacts import Mix, Task, TaskSet
+from sleepy.artifacts import Task, TaskSet
 from sleepy.episodes.store import open_episodes
 from sleepy.errors import NothingToLearn
 from sleepy.options import ranged
+from sleepy.pairs.material import Mix
 from sleepy.pairs.mix import Data, draw
 from sleepy.results import Scores
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
-from sleepy.artifacts import Chat, Mix, Pairs, Task, TaskSet, digest_of
+from sleepy.artifacts import Task, TaskSet, digest_of
 from sleepy.errors import DataError, several
 from sleepy.exam.contamination import LIMITS, Near, most_alike_edits, nearest_koans
 from sleepy.exam.read import file_problems, read_set
 from sleepy.options import choice, ranged
 from sleepy.pairs.chats import is_chats, programs_in, read_chats
+from sleepy.pairs.material import Chat, Mix, Pairs
 from sleepy.pairs.mix import Data, draw
 from sleepy.results import Scores
 from sleepy.rust.tokens import anonymous

@@ -7,9 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from sleepy.artifacts import Chat, Mix, Pairs, Task, TaskSet
+from sleepy.artifacts import Task, TaskSet
 from sleepy.errors import NothingToLearn
 from sleepy.pairs.builtin import load_pairs
+from sleepy.pairs.material import Chat, Mix, Pairs
 from sleepy.results import Scores
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sleepy.artifacts import Mix, Task, TaskSet
+from sleepy.artifacts import Task, TaskSet
 from sleepy.options import ranged
+from sleepy.pairs.material import Mix
 from sleepy.pairs.mix import Data, draw, outcomes
 from sleepy.results import Scores
 

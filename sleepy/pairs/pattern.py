@@ -6,9 +6,10 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sleepy.artifacts import Mix, Task, TaskSet
+from sleepy.artifacts import Task, TaskSet
 from sleepy.errors import DataError
 from sleepy.options import ranged
+from sleepy.pairs.material import Mix
 from sleepy.pairs.mix import Data, draw
 from sleepy.results import Scores
 

@@ -7,13 +7,14 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from sleepy.artifacts import Adapter, GgufFile, Mix, TaskSet
+from sleepy.artifacts import Adapter, GgufFile, TaskSet
 from sleepy.evaluate.ability import Ability
 from sleepy.evaluate.candidates import Candidate
 from sleepy.evaluate.clusters import Clustered, clustered
 from sleepy.evaluate.metrics import cut_answers, summary
 from sleepy.evaluate.stats import changes_by_family, compare, p_text
 from sleepy.gate.gate import Verdict
+from sleepy.pairs.material import Mix
 from sleepy.results import Comparison, Course, Scores
 from sleepy.study.step import History
 

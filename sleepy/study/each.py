@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from sleepy.adapters.combine import Combine
-from sleepy.artifacts import Adapter, Mix, TaskSet
+from sleepy.artifacts import Adapter, TaskSet
 from sleepy.errors import DataError, NothingToLearn
 from sleepy.evaluate.candidates import Adapted, Base
 from sleepy.options import ranged
+from sleepy.pairs.material import Mix
 from sleepy.progress import say
 from sleepy.results import Result
 from sleepy.routing.route import Routing

@@ -8,13 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 from sleepy.adapters.folder import adapter_in
-from sleepy.artifacts import Adapter, BaseModel, Chat, Completion, Mix, Pairs, Prompt, Task, TaskSet, digest_of
+from sleepy.artifacts import Adapter, BaseModel, Completion, Prompt, Task, TaskSet, digest_of
 from sleepy.evaluate.ability import Ability, ability
 from sleepy.evaluate.candidates import Adapted, Base, C, Candidate, Measured
 from sleepy.evaluate.examiner import Examiner
 from sleepy.exam.audit import require_proof
 from sleepy.gate.gate import Gate, Verdict
 from sleepy.pairs.builtin import sample
+from sleepy.pairs.material import Chat, Mix, Pairs
 from sleepy.pairs.mix import Data, outcomes
 from sleepy.progress import Stages, say
 from sleepy.sandbox.checker import Checker

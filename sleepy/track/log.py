@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sleepy.artifacts import Adapter, Mix, TaskSet
+from sleepy.artifacts import Adapter, TaskSet
 from sleepy.deliver.deliver import Delivery
 from sleepy.evaluate.ability import Ability
 from sleepy.evaluate.candidates import Candidate
@@ -18,6 +18,7 @@ from sleepy.evaluate.scores_file import write_scores
 from sleepy.exam.strata import stratum_of
 from sleepy.files import write_jsonl, write_text
 from sleepy.gate.gate import Verdict
+from sleepy.pairs.material import Mix
 from sleepy.results import Comparison, Course, Scores
 from sleepy.track.record import record
 from sleepy.track.run import Run

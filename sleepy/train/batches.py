@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sleepy.artifacts import Chat, Prompt, Task
+from sleepy.artifacts import Prompt, Task
 from sleepy.errors import TrainingError
+from sleepy.pairs.material import Chat
 
 _WINDOW = 8  # batches sorted by length among each other: little padding, still well shuffled
 

@@ -136,6 +136,14 @@ def test_without_hidden_tests_nothing_is_said_of_them(doubts: Doubts, stage: str
     assert said in read.texts["h3"][0] and ("hidden tests" in "".join(read.texts["main"])) == bool(task.tests)
 
 
+def test_what_the_compilers_suggestions_did_before_is_said(doubts: Doubts) -> None:
+    shown = replace(doubts, program=doubts.task.fix, departures=())
+    assert "suggestions" not in page(doubts) and "asked about what is left" in page(shown)
+    enough = page(replace(shown, said=Check("passed", "")))
+    assert "no model was asked" in enough and "<table>" not in enough
+    assert Read(enough).texts["code"][0] == doubts.task.fix.rstrip("\n")
+
+
 def test_pieces_are_the_program_whatever_the_departures() -> None:
     program = "fn f() -> u8 {\n    1\n}\n\n"
     at = [Departure(program[:n], "x", -2.0 - n, 0.0, program[n : n + 3]) for n in (3, 4, 9, len(program) - 2)]

@@ -14,7 +14,7 @@ from sleepy.errors import ConfigError
 from tests.jobs import artifacts
 
 Job = Callable[..., Any]
-SEARCH = ["repair=search", "repair.candidates=3", "repair.rounds=0", "repair.suggestions=false"]
+SEARCH = ["repair=search", "repair.candidates=3", "repair.suggestions=false", "repair.rustfix_first=false"]
 MINE = 'pub fn f() -> u32 { "</code><script>é" }\n'
 
 

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleepy.artifacts import Chat, Pairs, Task, TaskSet
+from sleepy.artifacts import Task, TaskSet
 from sleepy.errors import DataError
 from sleepy.files import write_jsonl
 from sleepy.pairs.file import File, parted, skeleton
+from sleepy.pairs.material import Chat, Pairs
 from tests.exam.test_contamination import OTHER, renamed
 from tests.jobs import ROOT, chosen
 
@@ -113,22 +114,22 @@ def test_chats_are_messages_or_prompt_and_completion(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("row", "problem"), [
-    ({"messages": []}, "messages: found [], expected a list of messages"),
-    ({"messages": "hello"}, "found 'hello', expected a list of messages"),
-    ({"messages": ["hi"]}, "message 1: found 'hi', expected the fields role and content"),
-    ({"messages": [TALK[0], {**TALK[1], "weight": 0}]}, "message 2: found {'role': 'assistant', 'content': 'This.',"),
-    ({"messages": [TALK[0], {**TALK[1], "role": "tool"}]}, "message 2: role: found 'tool', must be system, user"),
-    ({"messages": [TALK[0], {"role": "assistant", "content": None}]}, "message 2: content: found None, expected"),
-    ({"messages": [{"role": "user", "content": " "}, TALK[1]]}, "message 1: content: found ' '"),
-    ({"messages": TALK[:1]}, "found the roles user; expected user and assistant in turn, the assistant last"),
-    ({"messages": TALK[1:]}, "found the roles assistant;"),
-    ({"messages": [*TALK, TALK[1]]}, "found the roles user, assistant, assistant;"),
-    ({"messages": [{"role": "system", "content": "s"}]}, "found the roles system;"),
-    ({"messages": TALK, "tools": []}, "found the fields messages, tools; expected messages, or prompt and completion"),
-    ({"prompt": "a"}, "found the fields prompt; expected"),
-    ({"messages": TALK, "id": 3}, "id: found 3, expected a text"),
-    ({"prompt": [], "completion": "b"}, "prompt: found [], expected a text"),
-    ({"prompt": "a", "completion": "\n"}, "completion: found '\\n', expected a text that is not empty"),
+    ({"messages": []}, "messages must be a list of messages, not []"),
+    ({"messages": "hello"}, "messages must be a list of messages, not 'hello'"),
+    ({"messages": ["hi"]}, "message 1 must have the fields role and content: 'hi'"),
+    ({"messages": [TALK[0], {**TALK[1], "weight": 0}]}, "message 2 must have the fields role and content: {'role'"),
+    ({"messages": [TALK[0], {**TALK[1], "role": "tool"}]}, "message 2: role must be one of system, user"),
+    ({"messages": [TALK[0], {"role": "assistant", "content": None}]}, "message 2: content must be a text, not None"),
+    ({"messages": [{"role": "user", "content": " "}, TALK[1]]}, "message 1: content must be a text, not ' '"),
+    ({"messages": TALK[:1]}, "the assistant last, and perhaps a system message before them, not user"),
+    ({"messages": TALK[1:]}, "before them, not assistant"),
+    ({"messages": [*TALK, TALK[1]]}, "before them, not user, assistant, assistant"),
+    ({"messages": [{"role": "system", "content": "s"}]}, "before them, not system"),
+    ({"messages": TALK, "tools": []}, "messages, or prompt and completion, and perhaps an id, not messages, tools"),
+    ({"prompt": "a"}, "and perhaps an id, not prompt"),
+    ({"messages": TALK, "id": 3}, "id must be a text, not 3"),
+    ({"prompt": [], "completion": "b"}, "prompt must be a text"),
+    ({"prompt": "a", "completion": "\n"}, "completion must be a text that is not empty, not '\\n'"),
     ({"id": "first", "messages": TALK}, "id 'first' stands on line 1 already"),
     ({"id": "x", "broken": "fn", "fix": "fn"}, "Chats and pairs in the koan format go into files of their own"),
 ])  # fmt: skip
@@ -146,7 +147,7 @@ def test_a_wrong_pair_and_a_wrong_format_are_named(tmp_path: Path, koan: Task) -
         f"{path}:3: id 'borrow_checker/word_report' stands on line 1 already",
     ]
     write_jsonl(path, [{"conversations": []}])
-    assert said(path).startswith(f"{path}:1: found the fields conversations; expected a pair in the koan format")
+    assert said(path).startswith(f"{path}:1: the fields conversations are neither a pair in the koan format")
     write_jsonl(path, [{name: value for name, value in asdict(koan).items() if name != "broken"}])
     assert said(path).startswith(f"{path}:1: missing broken. The fields are id,")
     write_jsonl(path, [koan, {"messages": TALK}])
@@ -178,9 +179,9 @@ def test_files_as_editors_write_them(tmp_path: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize(("content", "problem"), [
     (b"", " has no tasks. It must have one JSON object per line"), (b"\xef\xbb\xbf\n", " has no tasks"),
-    (CHAT.decode().encode("utf-16"), ": found UTF-16, expected UTF-8. Save it as UTF-8"),
+    (CHAT.decode().encode("utf-16"), ": this is UTF-16. Save it as UTF-8"),
     (CHAT + '{"prompt": "caf\u00e9"}'.encode("latin-1"), ":3: not in UTF-8: found the byte 0xe9 at place 16"),
-    (b'[\n {"prompt": "a"}\n]\n', ": found a JSON array, expected an object on each line. Convert it: jq -c '.[]'"),
+    (b'[\n {"prompt": "a"}\n]\n', ": this is a JSON array, but each line must be an object. Convert it: jq -c '.[]'"),
     (CHAT + b'{"prompt": "a",}\n', ":3: not a JSON object: "), (CHAT + b'"a"\n', ":3: not a JSON object: it is a str"),
 ], ids=["empty", "mark alone", "UTF-16", "Latin-1", "array", "comma", "text"])  # fmt: skip
 def test_files_that_cannot_be_used(tmp_path: Path, content: bytes, problem: str) -> None:

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 from matplotlib.image import imread
 
-from sleepy.artifacts import Mix
 from sleepy.evaluate.clusters import clustered
 from sleepy.evaluate.stats import compare
 from sleepy.exam.builtin import frozen
 from sleepy.exam.strata import STRATA, stratum_of
+from sleepy.pairs.material import Mix
 from sleepy.report.report import Report
 from sleepy.report.scores import scores_table
 from sleepy.report.summary import delivery, effort, headline, limits, outcome_style, warnings

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from sleepy.artifacts import BaseModel, Chat
+from sleepy.artifacts import BaseModel
 from sleepy.errors import TrainingError
+from sleepy.pairs.material import Chat
 from sleepy.train.batches import collate, encode, of_chat, tokenized
 from sleepy.train.lora import Lora
 from sleepy.train.settings import Train
