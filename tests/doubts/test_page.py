@@ -86,6 +86,16 @@ def test_nothing_of_a_program_or_a_model_is_taken_for_html(doubts: Doubts) -> No
     assert '</code><script>alert("1 & 2")</script>' in read.texts["code"][0] and "<b>" in read.texts["h1"][0]
 
 
+def test_a_token_and_what_is_written_instead_are_escaped_everywhere(doubts: Doubts) -> None:
+    broken = doubts.program
+    left = departure(broken, "</code><script>", '"><img src=x onerror=y>', 0.4)
+    read = Read(page(replace(doubts, departures=(left,))))
+    (mark,) = [m for m in read.all("mark") if "title" in m]
+    assert set(mark) == {"class", "tabindex", "title"} and read.texts["code"][0] == broken.rstrip("\n")
+    assert mark["title"] == ('line 9, instead of </code><script>: something else 40 % ("><img␣src=x␣onerror=y> 40 %)')
+    assert not {"script", "img"} & {tag for tag, _ in read.tags} and '"><img␣src=x␣onerror=y>' in read.texts["td"]
+
+
 def test_the_policy_allows_the_pages_own_style_and_nothing_else(doubts: Doubts) -> None:
     read = Read(page(doubts))
     (policy,) = [m["content"] for m in read.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
@@ -124,7 +134,8 @@ def test_every_answer_is_shown_once_with_the_compilers_word(doubts: Doubts) -> N
 def test_a_departure_leads_to_the_answer_that_begins_with_it(doubts: Doubts) -> None:
     broken = doubts.program
     led = departure(broken, "Vec<", "&[String]) -> usize", 0.2)
-    read = Read(page(replace(doubts, departures=(led,))))
+    within = Departure("", "}", math.log(0.3), 0.0, "pub")
+    read = Read(page(replace(doubts, departures=(led, within))))
     assert [link["href"] for link in read.all("a")] == ["#answer3"]
 
 
