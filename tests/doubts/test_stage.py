@@ -42,11 +42,11 @@ def test_repair_by_search_leaves_a_page_about_each_file(
     (tmp_path / "mine.rs").write_text(MINE, encoding="utf-8")
     found = run("stages=[repair]", *SEARCH, "file=mine.rs")
     shown = capsys.readouterr().err
-    assert "mine.rs: 3 answers tried, none compiles" in shown and "Try repair=" not in shown
+    assert "mine.rs: 3 answers tried, none compiles" in shown and "repair=multi_turn" not in shown
     page = (artifacts(found) / "doubts" / "mine.rs.html").read_text(encoding="utf-8")
     assert source(page) == MINE.rstrip("\n") and "<script" not in page and "hidden tests" not in page
     found = run("stages=[repair]", "file=mine.rs")  # asks once, and reads no doubts
-    assert not (artifacts(found) / "doubts").exists() and "Try repair=" in capsys.readouterr().err
+    assert not (artifacts(found) / "doubts").exists() and "Try another strategy (repair=multi_turn" in capsys.readouterr().err
 
 
 def test_what_compiles_has_no_page(run: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
