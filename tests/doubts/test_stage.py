@@ -46,7 +46,7 @@ def test_repair_by_search_leaves_a_page_about_each_file(
     page = (artifacts(found) / "doubts" / "mine.rs.html").read_text(encoding="utf-8")
     assert source(page) == MINE.rstrip("\n") and "<script" not in page and "hidden tests" not in page
     found = run("stages=[repair]", "file=mine.rs")  # asks once, and reads no doubts
-    assert not (artifacts(found) / "doubts").exists() and "Try another strategy (repair=multi_turn" in capsys.readouterr().err
+    assert not (artifacts(found) / "doubts").exists() and "(repair=multi_turn" in capsys.readouterr().err
 
 
 def test_what_compiles_has_no_page(run: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
