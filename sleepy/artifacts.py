@@ -234,13 +234,14 @@ class Prompt:
 @dataclass(frozen=True)
 class Departure:
     """A place where a model might have left the text that it was expected to copy: `before` is what stands before it,
-    `token` what the model would write instead of the text's own next token. `chance` is the natural logarithm of the
-    probability of that token, and `so_far` of all of `before`, token by token."""
+    `token` what the model would write instead of the text's own next token, which is `instead`. `chance` is the natural
+    logarithm of the probability of `token`, and `so_far` of all of `before`, token by token."""
 
     before: str
     token: str
     chance: float
     so_far: float
+    instead: str = ""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def run(config: DictConfig) -> None:
         "algorithm": choices["algo"],
         **{group: choices[group] for group in ("model", "tasks", "data", "stream", "routing")},
     }
-    if {"fetch", "repair"} & set(stages):
+    if {"fetch", "repair", "doubts"} & set(stages):
         hush()
     with tracker.run(name=tracker.name_of(overrides, parent), tags=tags, parent=parent) as tracked:
         resolved: Any = OmegaConf.to_container(config, resolve=True)
@@ -60,6 +60,8 @@ def job(c: Context) -> None:
         do.subspace(c)
     if "repair" in stages:
         do.repair(c)
+    if "doubts" in stages:
+        do.doubts(c)
     if "fetch" in stages:
         base = do.fetch(c)
     if "prove" in stages:

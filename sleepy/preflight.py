@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from sleepy.errors import ConfigError
 from sleepy.options import CONF
 from sleepy.own_code.repair import find
+from sleepy.own_code.subject import subject
 from sleepy.pairs.material import Pairs
 from sleepy.settings import Settings
 from sleepy.track.tracker import Tracker
@@ -17,7 +18,7 @@ from sleepy.track.tracker import Tracker
 NEEDS: dict[str, tuple[str, ...]] = {
     "fetch": (), "prove": (), "audit": ("prove",), "baseline": ("fetch", "prove"), "train": ("baseline",),
     "evaluate": ("train",), "gate": ("evaluate",), "merge": ("train",), "export": ("merge",), "report": ("gate",),
-    "subspace": (), "repair": (),
+    "subspace": (), "repair": (), "doubts": (),
 }  # fmt: skip
 
 
@@ -36,8 +37,11 @@ def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: 
     that do not go together or are not available here, and DataError for koans and pairs that cannot be used."""
     if "repair" in stages:
         find(s.file)
-    elif s.file or s.write:
-        raise ConfigError(f"file={s.file} is only used by the stage repair. Add 'stages=[repair]'")
+    elif s.write or (s.file and "doubts" not in stages):
+        raise ConfigError(f"file={s.file} is only used by the stages repair and doubts. Add 'stages=[repair]'")
+    if "doubts" in stages:
+        subject(s.file, s.tasks, s.edition)
+        _check_doubts(s, choices)
     if s.report.runs and tuple(stages) != ("report",):
         raise ConfigError(
             "report.runs makes a page of runs that are there. It is only used with 'stages=[report]' alone"
@@ -47,9 +51,10 @@ def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: 
             "stages: report alone makes a page of runs that are there. Say which: report.runs=[<id>,...]. To report "
             "on a new run, add the stages up to gate"
         )
-    if {"baseline", "repair"} & set(stages):
+    asking = {"baseline", "evaluate", "repair", "doubts"} & set(stages)
+    if asking:
         s.engine.check_machine()
-    if s.repair.needs_chances and not s.engine.tells_chances and {"baseline", "evaluate", "repair"} & set(stages):
+    if asking and s.repair.needs_chances and not s.engine.tells_chances:
         raise ConfigError(
             f"repair={choices['repair']} reads where the model doubts, which engine={choices['engine']} does not tell. "
             "Use engine=llama_cpp or transformers, or repair=best_of_n"
@@ -119,3 +124,15 @@ def _own_mix(algo: str) -> str:
     chosen: Any = OmegaConf.load(file) if file.is_file() else {}
     overrides = [entry for entry in chosen.get("defaults", []) if not isinstance(entry, str)]
     return next((str(mix) for entry in overrides for key, mix in entry.items() if "/data" in str(key)), "")
+
+
+def _check_doubts(s: Settings, choices: dict[str, str]) -> None:
+    if not s.engine.tells_chances:
+        raise ConfigError(
+            f"The stage doubts reads where the model doubts, which engine={choices['engine']} does not tell. "
+            "Use engine=llama_cpp or transformers"
+        )
+    if not s.repair.asks:
+        raise ConfigError(
+            f"repair={choices['repair']} asks no model, so there are no doubts to show. Use repair=search"
+        )

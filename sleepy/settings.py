@@ -50,7 +50,8 @@ class Settings:
     episodes: file in which every attempt of a model is recorded (SQLite).
     ability: ask general texts of each adapter that is trained: its loss, and its KL divergence from the base model.
     debug: show tracebacks. It has an effect on the command line only.
-    file: a Rust file, or the folder of a cargo project, for stages=[repair].
+    file: a Rust file, or the folder of a cargo project, for stages=[repair]; a Rust file, or the id of a koan of the
+        chosen `tasks`, for stages=[doubts].
     write: overwrite the file with its repair. Otherwise the repair is only shown.
     edition: the Rust edition of a single file. A project states its own.
     """

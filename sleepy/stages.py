@@ -10,6 +10,8 @@ from sleepy.artifacts import BaseModel, Task, TaskSet
 from sleepy.context import Context
 from sleepy.deliver.deliver import Delivery, deliver
 from sleepy.deliver.merge import merge
+from sleepy.doubts.doubts import doubts as doubts_of
+from sleepy.doubts.page import write_doubts
 from sleepy.evaluate.answers import MEASURED
 from sleepy.evaluate.candidates import Adapted, Base, Live, Measured, Routed
 from sleepy.evaluate.clusters import clustered
@@ -21,7 +23,8 @@ from sleepy.exam.audit_page import write_audit
 from sleepy.exam.builtin import every_koan
 from sleepy.files import write_text
 from sleepy.gate.gate import Verdict
-from sleepy.own_code.repair import find, repair_own
+from sleepy.own_code.repair import Surgery, find
+from sleepy.own_code.subject import subject
 from sleepy.pairs.material import Pairs
 from sleepy.progress import say
 from sleepy.report.summary import pass_line, verdict_line
@@ -240,8 +243,11 @@ def repair(c: Context) -> None:
     base = fetch(c)
     checker = c.s.sandbox.open(c.cache)
     candidate = to_repair_with(c.tracker, base)
-    diff = repair_own(open_examiner(c, checker), checker, candidate, find(c.s.file), c.s.edition, c.s.write)
+    surgery = Surgery(open_examiner(c, checker), checker, candidate, c.folder / "doubts")
+    diff = surgery.repair(find(c.s.file), c.s.edition, c.s.write)
     c.run.text(diff, "repair.diff")
+    if surgery.pages.is_dir():
+        c.run.artifact(surgery.pages)
     print(diff, end="")
 
 
@@ -254,6 +260,23 @@ def report_runs(c: Context) -> None:
         c.run.artifact(target, "report")
         c.run.describe(page.description)
     print(f"{page.description}\n{target}")
+
+
+def doubts(c: Context) -> None:
+    """The page about one file or koan: where the candidate in use doubts, and what asking it for a repair gives."""
+    base = fetch(c)
+    checker = c.s.sandbox.open(c.cache)
+    candidate = to_repair_with(c.tracker, base)
+    task, examiner = subject(c.s.file, c.s.tasks, c.s.edition), open_examiner(c, checker)
+    if checker.check(*task.broken_job).passed:
+        say(f"{task.id} compiles: there is nothing to repair")
+        return
+    (result,) = examiner.measure(candidate, TaskSet(task.id, "", (task,)), "doubts").scores.results
+    found = doubts_of(examiner, candidate, task, result, checker)
+    page = c.folder / "doubts.html"
+    write_doubts(page, found)
+    c.run.artifact(page)
+    say(f"{task.id}: {found.tried}. Written to {page}")
 
 
 def subspace(c: Context) -> None:
