@@ -15,6 +15,7 @@ from sleepy.outcome import Outcome, report
 from sleepy.preflight import check, planned
 from sleepy.progress import Stages, hush
 from sleepy.settings import GROUPS, name_of, recorded, settings
+from sleepy.study.draws import draw_both
 from sleepy.track import log
 
 
@@ -31,7 +32,7 @@ def run(config: DictConfig) -> None:
     chosen |= {k: v for k, v in hydra.runtime.choices.items() if v}
     choices = {group: name_of(getattr(s, group), chosen.get(group)) for group in GROUPS}
     tracker = s.track.open()
-    check(s, stages, choices, tracker)
+    warnings = check(s, stages, choices, tracker)
     parent = None
     if hydra.mode == RunMode.MULTIRUN:
         parent = tracker.parent(str(Path(hydra.sweep.dir).resolve()), "sweep")
@@ -40,13 +41,13 @@ def run(config: DictConfig) -> None:
         "algorithm": choices["algo"],
         **{group: choices[group] for group in ("model", "tasks", "data", "stream", "routing")},
     }
-    if {"fetch", "repair"} & set(stages):
+    if {"fetch", "repair", "doubts"} & set(stages):
         hush()
     with tracker.run(name=tracker.name_of(overrides, parent), tags=tags, parent=parent) as tracked:
         resolved: Any = OmegaConf.to_container(config, resolve=True)
         log.config(tracked, resolved, list(overrides))
         folder = Path(hydra.runtime.output_dir)
-        context = Context(s, stages, choices, overrides, tracker, tracked, folder, Stages())
+        context = Context(s, stages, choices, overrides, tracker, tracked, folder, Stages(), warnings)
         job(context)
         tracked.metrics({f"seconds/{k}": v for k, v in context.watch.seconds.items()})
 
@@ -54,10 +55,14 @@ def run(config: DictConfig) -> None:
 def job(c: Context) -> None:
     """The stages that were asked for, in order. Whatever is measured, decided on and delivered is one candidate."""
     stages = c.stages
+    if c.s.report.runs:
+        return do.report_runs(c)
     if "subspace" in stages:
         do.subspace(c)
     if "repair" in stages:
         do.repair(c)
+    if "doubts" in stages:
+        do.doubts(c)
     if "fetch" in stages:
         base = do.fetch(c)
     if "prove" in stages:
@@ -77,7 +82,7 @@ def job(c: Context) -> None:
     rustfix, after, drawn, verdict, delivery, delivered = None, None, None, None, None, None
     if "evaluate" in stages:
         after = do.evaluate(c, lab, result)
-        drawn = do.draw(c, lab, before.candidate, result)
+        drawn = draw_both(lab, before.candidate, result, c.s.evaluate)
         rustfix = do.rustfix(c, lab)
     if after and "gate" in stages:
         verdict = do.gate(c, lab, before, after, steps)

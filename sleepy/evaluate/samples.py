@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, variance
 
+from sleepy.evaluate.clusters import sign_flip
 from sleepy.evaluate.stats import wilson
 from sleepy.results import Scores
 
@@ -25,7 +26,7 @@ class Rate:
 @dataclass(frozen=True)
 class Gain:
     """The mean over koans of how much more often a model's drawn answers pass than another's, as a fraction, with its
-    95 % interval. `p_value` is that of the sign-flip test."""
+    95 % interval. `p_value` is that of the sign-flip test with koans as clusters of answers."""
 
     mean: float
     low: float
@@ -85,25 +86,6 @@ def mean_interval(changes: Sequence[float], confidence: float = 0.95) -> tuple[f
         return -1.0, 1.0
     half = _t(len(changes), confidence) * math.sqrt(variance(changes) / len(changes))
     return fmean(changes) - half, fmean(changes) + half
-
-
-def sign_flip(changes: Sequence[int]) -> float:
-    """Two-sided p of the sign-flip test: were the two models exchangeable within each koan, its answers together?
-
-    Under the null each koan's change may as well have the other sign. p is the share of all ways to give signs in which
-    the sum is at least as far from 0 as it is; the sum's distribution is computed by convolution, so that p is exact.
-    With one answer a koan it is McNemar's exact test. Source: R. A. Fisher, The Design of Experiments (1935),
-    section 21.
-    """
-    import numpy as np
-
-    reach = sum(map(abs, changes))
-    chances = np.zeros(2 * reach + 1)
-    chances[reach] = 1.0
-    for change in changes:
-        chances = (np.roll(chances, change) + np.roll(chances, -change)) / 2  # never around an end: reach is the most
-    distances = np.abs(np.arange(-reach, reach + 1))
-    return min(1.0, float(chances[distances >= abs(sum(changes))].sum()))
 
 
 def _rates(scores: Scores) -> list[float]:
