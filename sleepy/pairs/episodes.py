@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sleepy.artifacts import Mix, Task, TaskSet
+from sleepy.artifacts import Mix, Task, TaskSet, digest_of
 from sleepy.episodes.store import open_episodes
 from sleepy.errors import NothingToLearn
 from sleepy.options import ranged
@@ -67,6 +67,11 @@ class Episodes:
                 "option, such as data=mixed, which asks the baseline"
             )
         return draw(pools, weights, self.examples, seed)
+
+    def reads(self, pairs: TaskSet) -> str:
+        """A digest of what the episodes say of `pairs`: all of them that the mix depends on."""
+        passed = self._outcomes()
+        return digest_of({t.id: passed[t.id] for t in pairs if t.id in passed})
 
     def _outcomes(self) -> dict[str, bool]:
         path = Path(self.path).expanduser()

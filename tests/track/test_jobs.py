@@ -21,7 +21,7 @@ def scores(passed: list[bool], digest: str = "d") -> Scores:
 
 
 def rows(*jobs: JobScores) -> list[list[str]]:
-    lines = sweep_table(jobs).splitlines()
+    lines = sweep_table(jobs, set.intersection(*(set(job.words) for job in jobs))).splitlines()
     assert tuple(lines[0].strip("| ").split(" | ")) == HEAD and lines[1] == "|" + "---|" * len(HEAD)
     return [line[2:-2].split(" | ") for line in lines[2:]]
 
