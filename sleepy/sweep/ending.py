@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,11 +20,11 @@ PAGE = "report/sweep.md"
 _LONGEST = 160  # letters of a reason
 
 
-def end(tracker: Tracker, key: str, jobs: Sequence[Job], *, again: bool) -> None:
+def end(tracker: Tracker, key: str, jobs: Sequence[Job], shared: Collection[str], *, again: bool) -> None:
     """Show what the jobs of the sweep `key` measured, side by side, and which did not finish; end the parent run.
 
-    A job that was not done because a run had finished it before takes that run's figures, unless the sweep does all
-    `again`.
+    Jobs are named by their words but for those that all of the sweep have, `shared`. A job that was not done because a
+    run had finished it before takes that run's figures, unless the sweep does all `again`.
     """
     pages: dict[str, str] = {}
     taken: list[str] = []
@@ -44,7 +44,6 @@ def end(tracker: Tracker, key: str, jobs: Sequence[Job], *, again: bool) -> None
             elif row := _scores(job, run, taken=run.info.run_id in taken):
                 rows.append(row)
         finished = not open_ones
-        shared = set.intersection(*(set(job.words) for job in jobs)) if jobs else set()
         parts = [sweep_table(rows, shared)] if rows else []
         parts += [_not_finished(open_ones, shared, len(jobs))] if open_ones else []
         if parts:
@@ -54,7 +53,7 @@ def end(tracker: Tracker, key: str, jobs: Sequence[Job], *, again: bool) -> None
         tracker.close_parent(key, pages, finished=finished, taken=taken)
 
 
-def _not_finished(jobs: Sequence[tuple[Job, Stored | None]], shared: set[str], total: int) -> str:
+def _not_finished(jobs: Sequence[tuple[Job, Stored | None]], shared: Collection[str], total: int) -> str:
     """Which jobs did not finish, why, and the command that does them."""
     rows = [[named(job.words, shared), *state_of(run), run.info.run_id if run else ""] for job, run in jobs]
     return (

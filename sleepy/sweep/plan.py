@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,10 +33,9 @@ class Cost(NamedTuple):
     size: float
 
 
-def plan(jobs: Sequence[Job], left: Sequence[Job], tracker: Tracker) -> str:
+def plan(jobs: Sequence[Job], left: Sequence[Job], shared: Collection[str], tracker: Tracker) -> str:
     """A Markdown table of the jobs with what is done of each; below it, what those that are `left` share and need."""
     finished, attempted = tracker.finished(), tracker.attempted()
-    shared = set.intersection(*(set(job.words) for job in jobs))
     open_ones = {job.words for job in left}
     rows, costs = [], list[Cost | None]()
     for job in jobs:

@@ -26,13 +26,14 @@ def prepared(words: Sequence[str], sweep: DictConfig, loader: ConfigLoader) -> I
     the words. Raises ConfigError that names each job with a problem.
     """
     jobs = checked(words, sweep, loader)
+    shared = set.intersection(*(set(job.words) for job in jobs))
     asked = jobs[0].settings.sweep
     tracker = jobs[0].settings.track.open()
     jobs = asked.part(identified(jobs, tracker))
     done = {} if asked.again else tracker.finished()
     left = [job for job in jobs if job.identity.never or job.identity.digest not in done]
     if asked.plan:
-        print(plan(jobs, left, tracker))
+        print(plan(jobs, left, shared, tracker))
         yield []
         return
     if len(left) < len(jobs):
@@ -43,4 +44,4 @@ def prepared(words: Sequence[str], sweep: DictConfig, loader: ConfigLoader) -> I
     try:
         yield [job.words for job in left]
     finally:
-        end(tracker, key, jobs, again=asked.again)
+        end(tracker, key, jobs, shared, again=asked.again)

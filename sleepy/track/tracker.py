@@ -116,7 +116,9 @@ class Tracker:
                 Run(self._store, run_id).tags(this_process())
         return run_id
 
-    def close_parent(self, sweep_key: str, pages: Mapping[str, str], *, finished: bool, taken: Sequence[str]) -> None:
+    def close_parent(
+        self, sweep_key: str, pages: Mapping[str, str], *, finished: bool, taken: Sequence[str] = ()
+    ) -> None:
         """End a sweep's run, as FINISHED or FAILED. `pages` are texts to keep with it, by the artifact's name; `taken`
         are runs of earlier sweeps that count as its children."""
         with self._store.locked() as client:
