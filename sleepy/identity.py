@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sleepy.artifacts import digest_of, digest_of_file
-from sleepy.errors import DataError, ModelError
+from sleepy.errors import SleepyError
 from sleepy.exam.builtin import frozen
 from sleepy.pairs.builtin import load_pairs
 from sleepy.pairs.episodes import Episodes
@@ -68,12 +68,12 @@ class Identities:
         }
         try:
             parts |= self._read(s, stages)
-        except (ModelError, DataError) as error:  # the job will say so itself
+        except SleepyError as error:  # the job will say so itself
             never = never or str(error)
         return Identity(digest_of(parts), parts, never)
 
     def _read(self, s: Settings, stages: Sequence[str]) -> dict[str, Any]:
-        """Digests of what the job reads. Raises ModelError or DataError for what is not there or cannot be read."""
+        """Digests of what the job reads. Raises SleepyError for what is not there or cannot be read."""
         found: dict[str, Any] = {}
         if "fetch" in stages:
             found["model"] = self._once("model", s.model, lambda: s.model.identity(self._cache))

@@ -66,9 +66,11 @@ class Examiner:
         if not path.is_file():
             lock = path.with_suffix(".lock")
             with alone(lock, f"measuring the same ({stage})"):
-                if not path.is_file():
-                    return self._measured(candidate, tasks, stage, asks, path)
-            lock.unlink(missing_ok=True)  # whoever still holds it will find the scores
+                new = None if path.is_file() else self._measured(candidate, tasks, stage, asks, path)
+            if path.is_file():
+                lock.unlink(missing_ok=True)  # whoever waits for it will find the scores
+            if new:
+                return new
         with self.stages.stage(stage, len(tasks), "koan"):
             return Measured(candidate, read_scores(path), cached=True)
 

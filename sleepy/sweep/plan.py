@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 HEAD = ("job", "state", "time", "disk", "run")
 # Where runs differ in one of these, the time of one says nothing about the other.
 _SIZE = ("model.", "tasks.", "engine.", "repair.", "stream.", "stages", "algo._target_", "lora.target_modules")
+_RECENT = 50  # runs that are looked at
 _TRAINED = ("train.steps", "train.epochs", "train.batch_size", "train.grad_accum", "data.examples")
 
 
@@ -36,6 +37,7 @@ class Cost(NamedTuple):
 def plan(jobs: Sequence[Job], left: Sequence[Job], shared: Collection[str], tracker: Tracker) -> str:
     """A Markdown table of the jobs with what is done of each; below it, what those that are `left` share and need."""
     finished, attempted = tracker.finished(), tracker.attempted()
+    recent = sorted(finished.values(), key=lambda run: run.info.start_time)[-_RECENT:]
     open_ones = {job.words for job in left}
     rows, costs = [], list[Cost | None]()
     for job in jobs:
@@ -43,14 +45,14 @@ def plan(jobs: Sequence[Job], left: Sequence[Job], shared: Collection[str], trac
         if job.words not in open_ones:
             rows.append((name, "finished", "", "", finished[digest].info.run_id))
             continue
-        run, cost = attempted.get(digest), expected(job, finished.values())
+        run, cost = attempted.get(digest), expected(job, recent)
         costs.append(cost)
         time, disk = (minutes(cost.seconds), megabytes(cost.size)) if cost else ("unknown", "unknown")
         rows.append((name, _state(job, run), time, disk, run.info.run_id if run else ""))
     return "\n".join([markdown_table(HEAD, rows), "", *_summary(jobs, left, costs)])
 
 
-def expected(job: Job, finished: Any) -> Cost | None:
+def expected(job: Job, finished: Sequence[Stored]) -> Cost | None:
     """What a job may take, from the most similar of the `finished` runs of the same model, exam and stages; training in
     proportion to the pairs that are trained on. None where there is no such run."""
     ours = params_of({**significant(job.config), **{key: job.config[key] for key in ("model", "tasks", "stages")}})

@@ -150,13 +150,14 @@ def test_a_parent_lives_as_long_as_a_child_does_and_goes_on(shared: Tracker, cli
 
 @pytest.mark.parametrize(("finished", "expected"), [(True, "FINISHED"), (False, "FAILED")])
 def test_a_sweep_ends_as_its_jobs_did_and_has_those_that_it_took(
-    shared: Tracker, client: MlflowClient, left: Any, finished: bool, expected: str
+    shared: Tracker, client: MlflowClient, left: Any, monkeypatch: pytest.MonkeyPatch, finished: bool, expected: str
 ) -> None:
+    monkeypatch.setattr(tracker_module, "_TAG_RUNS", 2)  # so that three need more than one tag
     key = f"finished: {finished}"
     shared.close_parent(key, {}, finished=finished)  # of a sweep that nobody has begun
     assert shared.jobs(key) == {}
     parent = shared.parent(key, "sweep")
-    earlier = [left() for _ in range(450)] if finished else []  # more than one tag has room for
+    earlier = [left() for _ in range(3)] if finished else []
     own = left(mlflow_parentRunId=parent, sleepy_words="seed=1")
     newer = left(mlflow_parentRunId=parent, sleepy_words="seed=1")
     shared.close_parent(key, {}, finished=finished, taken=earlier)
