@@ -76,3 +76,17 @@ def test_jobs_do_not_change_each_other(composer: Composer, tmp_path: Path) -> No
     first = composer.compose(["lora.target_modules=[q_proj]", "seed=0"])
     assert composer.compose(["seed=1"]).lora.target_modules == ["all-linear"]
     assert (first.lora.target_modules, first.seed) == (["q_proj"], 0)
+
+
+def test_an_option_that_changes_more_than_its_group_is_composed_with_every_other(
+    composer: Composer, tmp_path: Path
+) -> None:
+    (tmp_path / "algo").mkdir()
+    (tmp_path / "algo" / "loud.yaml").write_text(
+        "# @package _global_\ndefaults: [naive@algo, _self_]\nrepair: {shots: 3}\n"
+    )
+    place = f"hydra.searchpath=[{tmp_path.as_uri()!r}]"
+    own = Composer(GlobalHydra.instance().config_loader(), "config", [place])
+    for job in jobs([["algo=naive,loud"], ["merge=none,cat"]]):
+        assert own.compose(job) == compose("config", [place, *job]), job
+    assert own.compose(["algo=loud", "merge=cat"]).repair.shots == 3
