@@ -213,6 +213,10 @@ class Prompt:
     answer; at 0 the bound is half again as many tokens as `copy_from` has, and 64, counted by the engine.
     `adapter` names the one of `Served.adapters` that answers; "" is the model as it is. At a `temperature` above 0 the
     answer is drawn, and `seed` says which; at 0 it is the likeliest, token by token.
+
+    `begun` is a part of the answer that is given: the model goes on from there, and the completion's text contains it.
+    `departures`: how many of the likeliest departures from `copy_from` are to be reported with the answer. `scored`:
+    whether the answer's log-probability is.
     """
 
     messages: tuple[dict[str, str], ...]
@@ -223,6 +227,28 @@ class Prompt:
     adapter: str = ""
     temperature: float = 0.0
     seed: int = 0
+    begun: str = ""
+    departures: int = 0
+    scored: bool = False
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What names an answer that is kept. Later fields count where they are set, so that older answers stay
+        valid."""
+        later = {"begun": "", "departures": 0, "scored": False}
+        return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
+
+
+@dataclass(frozen=True)
+class Departure:
+    """A place where a model might have left the text that it was expected to copy: `before` is what stands before it,
+    `token` what the model would write instead of the text's own next token. `chance` is the natural logarithm of the
+    probability of that token, and `so_far` of all of `before`, token by token."""
+
+    before: str
+    token: str
+    chance: float
+    so_far: float
 
 
 @dataclass(frozen=True)
@@ -249,10 +275,13 @@ class Served:
 @dataclass(frozen=True)
 class Completion:
     """An engine's answer, without prefill and stop text. Tokens are counted by the engine. `cut`: it was cut for
-    length, before the model ended it."""
+    length, before the model ended it. `departures`, the likeliest first, and `chance`, the natural logarithm of the
+    answer's probability (its end included), are there where the prompt asks for them."""
 
     text: str
     prompt_tokens: int
     completion_tokens: int
     seconds: float
     cut: bool = False
+    departures: tuple[Departure, ...] = ()
+    chance: float | None = None

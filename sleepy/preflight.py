@@ -35,6 +35,11 @@ def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: 
         raise ConfigError(f"file: got {s.file!r}, but no stage repairs it. Add stages=[repair]")
     if {"baseline", "repair"} & set(stages):
         s.engine.check_machine()
+    if s.repair.needs_chances and not s.engine.tells_chances and {"baseline", "evaluate", "repair"} & set(stages):
+        raise ConfigError(
+            f"repair={choices['repair']} reads where the model doubts, which engine={choices['engine']} does not tell. "
+            "Use engine=llama_cpp or transformers, or repair=best_of_n"
+        )
     if "evaluate" in stages and not s.engine.loads:
         raise ConfigError(
             f"engine={choices['engine']} asks a model that is served elsewhere, but the stage evaluate asks the model "

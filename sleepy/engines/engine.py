@@ -13,8 +13,10 @@ from sleepy.artifacts import Completion, Prompt, Served
 from sleepy.errors import ConfigError, EngineError
 from sleepy.progress import say
 
-Done = Callable[[int, Completion], object]
-"""Called with a prompt's index and its completion as soon as it is there, in the thread that called `generate`."""
+Done = Callable[[int, Completion], Sequence[Prompt] | None]
+"""Called with a prompt's index and its completion as soon as it is there, in the thread that called `generate`. What it
+returns are further questions about the same thing, for the same adapter. An engine that has the first question in
+memory asks them next, and tells of them under the same index; others leave them to the next call."""
 
 
 Known = Mapping[int, Completion]
@@ -23,6 +25,15 @@ NONE_KNOWN: Known = MappingProxyType({})
 
 def ignore(index: int, completion: Completion) -> None:
     """A `Done` for callers who wait for all completions."""
+
+
+def in_depth(index: int, prompt: Prompt, ask: Callable[[Prompt], Completion], done: Done) -> Completion:
+    """The answer to `prompt`, after all questions that follow from it are answered, too."""
+    first = ask(prompt)
+    left = list(done(index, first) or ())
+    while left:
+        left = [*(done(index, ask(left[0])) or ()), *left[1:]]
+    return first
 
 
 class Session(Protocol):
@@ -44,6 +55,7 @@ class Engine(Protocol):
     loads: whether it loads the file that it is given, so that it can answer with one trained a moment ago.
     reads_gguf: whether what it loads is a GGUF file, and so may be an exported one.
     hot: whether it puts adapters on the loaded model.
+    tells_chances: whether it can report departures and the probability of an answer.
     known_weights: whether it is certain which weights answer; else scores are not kept for a later run.
     packages: the packages whose version may change an answer.
     clients: further packages that it needs, which are extras of the same names.
@@ -53,6 +65,7 @@ class Engine(Protocol):
     loads: ClassVar[bool] = True
     reads_gguf: ClassVar[bool] = True
     hot: ClassVar[bool] = True
+    tells_chances: ClassVar[bool] = False
     known_weights: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ()
     clients: ClassVar[tuple[str, ...]] = ()

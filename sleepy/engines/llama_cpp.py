@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from sleepy.artifacts import Completion, Prompt, Served
-from sleepy.engines.engine import NONE_KNOWN, Done, Engine, Known, ignore, picker, rooms, up_to_stop
+from sleepy.artifacts import Completion, Departure, Prompt, Served
+from sleepy.engines.departures import Departures, log_sum
+from sleepy.engines.engine import NONE_KNOWN, Done, Engine, Known, ignore, in_depth, picker, rooms, up_to_stop
 from sleepy.engines.hot import LlamaAdapters
 from sleepy.engines.lookup import Lookup
 from sleepy.errors import EngineError
@@ -32,6 +33,7 @@ class LlamaCpp(Engine):
     threads: int = ranged(0, at_least=0, at_most=1024)
     lookup: bool = True
 
+    tells_chances: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ("llama-cpp-python",)
     no_effect: ClassVar[tuple[str, ...]] = ("threads",)
 
@@ -67,7 +69,8 @@ class LlamaCpp(Engine):
 
 
 class LlamaSession:
-    """A loaded GGUF model and its adapters. `_held` are the tokens in the context's memory, the shared prefix first."""
+    """A loaded GGUF model and its adapters. `_held` are the tokens in the context's memory, the shared prefix first,
+    and `_chances` the log-probability of those of them, by position, for which it is known."""
 
     def __init__(self, llama: Any, options: LlamaCpp, adapters: LlamaAdapters) -> None:
         from llama_cpp import llama_chat_format
@@ -75,6 +78,7 @@ class LlamaSession:
 
         self._llama, self._options, self._adapters = llama, options, adapters
         self._held: list[int] = []
+        self._chances: dict[int, float] = {}
         self._batch = LlamaBatch(n_tokens=512, embd=0, n_seq_max=1, verbose=False)
         template = llama.metadata.get("tokenizer.chat_template")
         if template is None:
@@ -90,7 +94,7 @@ class LlamaSession:
     def generate(self, prompts: Sequence[Prompt], done: Done = ignore, known: Known = NONE_KNOWN) -> list[Completion]:
         """See Session.generate."""
         encoded = [self._encode(p) for p in prompts]
-        longest = rooms(prompts, [len(e) for e in encoded], lambda text: len(self._copy(text)), self._options.context)
+        longest = self._rooms(prompts, encoded)
         groups: dict[str, list[int]] = {}  # adapter -> indices of its prompts, in order of first appearance
         for i, prompt in enumerate(prompts):
             groups.setdefault(prompt.adapter, []).append(i)
@@ -110,12 +114,21 @@ class LlamaSession:
                 if last in known and _kept(encoded[last], encoded[i], shared) > shared:  # as if it had been asked
                     self._forget(shared)
                     self._decode(encoded[last][shared:], shared)
-                found[i] = self._complete(prompts[i], encoded[i], shared, longest[i])
-                done(i, found[i])
+
+                def ask(prompt: Prompt, i: int = i, shared: int = shared) -> Completion:
+                    if prompt is prompts[i]:
+                        return self._complete(prompt, encoded[i], shared, longest[i])
+                    tokens = self._encode(prompt)
+                    return self._complete(prompt, tokens, shared, *self._rooms([prompt], [tokens]))
+
+                found[i] = in_depth(i, prompts[i], ask, done)
         return [found[i] for i in range(len(prompts))]
 
+    def _rooms(self, prompts: Sequence[Prompt], encoded: Sequence[Sequence[int]]) -> list[int]:
+        return rooms(prompts, [len(e) for e in encoded], lambda text: len(self._copy(text)), self._options.context)
+
     def _encode(self, prompt: Prompt) -> list[int]:
-        text = self._format(messages=list(prompt.messages)).prompt + prompt.prefill
+        text = self._format(messages=list(prompt.messages)).prompt + prompt.prefill + prompt.begun
         tokens: list[int] = self._llama.tokenize(text.encode(), add_bos=False, special=True)
         return tokens
 
@@ -127,28 +140,68 @@ class LlamaSession:
         """The answer to a prompt with these `tokens`, in at most `room` tokens."""
         from llama_cpp import llama_cpp as api
 
-        start = time.perf_counter()
+        start, size = time.perf_counter(), len(tokens)
         pick = picker(prompt, room)
+        answer, draft, chance = list[int](), list[int](), 0.0
+        scored = self._scored(prompt, tokens) if prompt.scored else size  # the first position that counts
         kept = _kept(self._held, tokens, shared)
+        unknown = next((i for i in range(scored, size) if i >= kept or i not in self._chances), size)
+        kept = min(kept, unknown - 1)  # the chance of a token is read after the one before it
+
+        def read(logits: Any, position: int) -> bool:
+            nonlocal chance
+            if position < size - 1:
+                self._chances[position + 1] = float(logits[tokens[position + 1]]) - log_sum(logits)
+                return True
+            answer.append(pick(logits, len(answer)))
+            if prompt.scored:
+                chance += float(logits[answer[-1]]) - log_sum(logits)
+            return answer[-1:] == draft[len(answer) - 1 - seen : len(answer) - seen]
+
+        known = {i: self._chances[i] for i in range(scored, unknown)}
         self._forget(kept)
-        new = self._decode(tokens[kept:], kept, pick)
-        lookup, place = Lookup(self._copy(prompt.copy_from) if self._options.lookup else []), len(tokens)
-        answer: list[int] = []
-        drafted, text, stopped, cut = 0, "", False, False
+        self._chances |= known  # the last of these tokens is evaluated again, and is the same
+        seen = 0  # tokens of the answer before the last call
+        self._decode(tokens[kept:], kept, unknown - 1, read)
+        lookup = Lookup(self._copy(prompt.copy_from) if self._options.lookup else [])
         while True:
-            end = next((i for i, t in enumerate(new) if api.llama_vocab_is_eog(self._vocab, t)), None)
-            answer += new if end is None else new[:end]
-            text, stopped = up_to_stop(self._llama.detokenize(answer).decode(errors="replace"), prompt.stop)
-            stopped = stopped or end is not None
-            cut = not stopped and len(answer) >= room
-            if stopped or cut:
+            ended = bool(api.llama_vocab_is_eog(self._vocab, answer[-1]))
+            text, stopped = up_to_stop(
+                self._text(answer[:-1] if ended else answer).decode(errors="replace"), prompt.stop
+            )
+            cut = not (stopped or ended) and len(answer) >= room
+            if stopped or ended or cut:
                 break
-            lookup.accept(new, drafted)
-            draft = lookup.draft()[: room - len(answer) - 1]
-            drafted, place = len(draft), len(tokens) + len(answer) - 1
-            self._forget(place)
-            new = self._decode([answer[-1], *draft], place, pick, len(answer), drafted)
-        return Completion(text, len(tokens), len(answer), time.perf_counter() - start, cut)
+            lookup.accept(answer[seen:], len(draft))
+            seen, draft = len(answer), lookup.draft()[: room - len(answer) - 1]
+            self._forget(size + seen - 1)
+            self._decode([answer[-1], *draft], size + seen - 1, size + seen - 1, read)
+        departures = self._departures(prompt, tokens) if prompt.departures else ()
+        total = chance + sum(self._chances[i] for i in range(scored, size)) if prompt.scored else None
+        seconds, made = time.perf_counter() - start, len(answer) - ended
+        return Completion(prompt.begun + text, size, made, seconds, cut, departures, total)
+
+    def _scored(self, prompt: Prompt, tokens: list[int]) -> int:
+        """The position of the first token of what is given of the answer."""
+        return _common_prefix([[*self._encode(replace(prompt, begun="")), -1], [*tokens, -2]])
+
+    def _departures(self, prompt: Prompt, tokens: list[int]) -> tuple[Departure, ...]:
+        """The likeliest departures from the text that the answer probably copies. The memory then holds that text, so
+        that an answer which departs from it late costs little."""
+        copy, last = self._copy(prompt.copy_from), len(tokens) - 1
+        found = Departures(copy, prompt.departures, self._text, prompt.stop)
+
+        def read(logits: Any, position: int) -> bool:
+            self._chances[position + 1] = found.read(logits, position - last)
+            return True
+
+        self._forget(last)
+        self._decode([tokens[-1], *copy[:-1]], last, last, read)
+        return found.found()
+
+    def _text(self, tokens: list[int]) -> bytes:
+        text: bytes = self._llama.detokenize(tokens)
+        return text
 
     @property
     def _vocab(self) -> Any:
@@ -158,31 +211,23 @@ class LlamaSession:
         """Clear the context's memory from position `place` on."""
         self._llama._ctx.kv_cache_seq_rm(-1, place, -1)
         del self._held[place:]
+        self._chances = {position: chance for position, chance in self._chances.items() if position < place}
 
     def _decode(
-        self,
-        tokens: list[int],
-        place: int,
-        pick: Callable[[Any, int], int] | None = None,
-        answered: int = 0,
-        drafted: int = 0,
-    ) -> list[int]:
-        """Evaluate `tokens`, the last `drafted` of which are a draft, from position `place` on.
-
-        With `pick`, returns what it picks as the next tokens of an answer that has `answered` tokens so far: one after
-        the token before the draft, and one after each drafted token, up to the first that differs from the draft.
-        """
+        self, tokens: list[int], place: int, first: int = 0, read: Callable[[Any, int], bool] | None = None
+    ) -> None:
+        """Evaluate `tokens` from position `place` on. From position `first` on, `read` gets the logits after each token
+        and its position, until it returns False."""
         import numpy as np
         from llama_cpp import llama_cpp as api
 
         context, vocabulary = self._llama._ctx.ctx, self._llama.n_vocab()
-        picked: list[int] = []
         for at in range(0, len(tokens), 512):
             part = tokens[at : at + 512]
+            begin = max(0, first - place - at) if read else len(part)
             self._batch.set_batch(batch=part, n_past=place + at, logits_all=False)
-            first = max(0, len(tokens) - drafted - 1 - at) if pick else len(part)
             for i in range(len(part)):
-                self._batch.batch.logits[i] = i >= first
+                self._batch.batch.logits[i] = i >= begin
             code = api.llama_decode(context, self._batch.batch)
             if code:
                 raise EngineError(
@@ -190,14 +235,10 @@ class LlamaSession:
                     "Lower engine.context"
                 )
             self._held += part
-            if pick is None:
-                continue
-            for i in range(first, len(part)):
+            for i in range(begin, len(part)):
                 logits = np.ctypeslib.as_array(api.llama_get_logits_ith(context, i), shape=(vocabulary,))
-                picked.append(pick(logits, answered + len(picked)))
-                if part[i + 1 : i + 2] != picked[-1:]:
+                if read and not read(logits, place + at + i):
                     break
-        return picked
 
 
 def _kept(held: Sequence[int], tokens: Sequence[int], shared: int) -> int:

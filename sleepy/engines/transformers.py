@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from sleepy.artifacts import Completion, Prompt, Served
+from sleepy.artifacts import Completion, Departure, Prompt, Served
 from sleepy.engines.arrow import add_arrow, arrow_settings
-from sleepy.engines.engine import NONE_KNOWN, Done, Engine, Known, ignore, rooms, up_to_stop
+from sleepy.engines.departures import Departures
+from sleepy.engines.engine import NONE_KNOWN, Done, Engine, Known, ignore, in_depth, rooms, up_to_stop
 from sleepy.engines.hot import check_fit, hot_adapter
 from sleepy.errors import EngineError
 from sleepy.models.head import contiguous_head
@@ -30,6 +31,7 @@ class Transformers(Engine):
     precision: str = choice("auto", "bf16", "fp32")
 
     reads_gguf: ClassVar[bool] = False
+    tells_chances: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ("transformers", "torch")
 
     def check_machine(self) -> None:
@@ -69,14 +71,11 @@ class TransformersSession:
             if name and name not in self._loaded:
                 settings = arrow_settings(name)
                 self._loaded[name] = self._load_all(*settings) if settings else self._load(name)
-        heads = [self._head(prompt) for prompt in prompts]
-        longest = rooms(prompts, list(map(self._count, heads)), self._count)
         found = dict(known)
         for place, prompt in enumerate(prompts):
             if place not in known:
                 with self._with_adapter(prompt.adapter):
-                    found[place] = self._complete(prompt, heads[place], longest[place])
-                done(place, found[place])
+                    found[place] = in_depth(place, prompt, self._complete, done)
         return [found[place] for place in range(len(prompts))]
 
     def _load_all(self, top_k: int, temperature: float) -> str:
@@ -124,17 +123,18 @@ class TransformersSession:
     def _head(self, prompt: Prompt) -> str:
         """The prompt as text, and the beginning of the answer."""
         head = self._tokenizer.apply_chat_template(list(prompt.messages), tokenize=False, add_generation_prompt=True)
-        return str(head) + prompt.prefill
+        return str(head) + prompt.prefill + prompt.begun
 
     def _count(self, text: str) -> int:
         return len(self._tokenizer(text, add_special_tokens=False).input_ids)
 
-    def _complete(self, prompt: Prompt, head: str, room: int) -> Completion:
+    def _complete(self, prompt: Prompt) -> Completion:
         import torch
 
-        start = time.perf_counter()
+        start, head = time.perf_counter(), self._head(prompt)
         inputs = self._tokenizer(head, add_special_tokens=False, return_tensors="pt").to(self._model.device)
         given = inputs["input_ids"].shape[1]
+        (room,) = rooms([prompt], [given], self._count)
         how: dict[str, Any] = {"do_sample": False, "repetition_penalty": 1.0}  # a fix repeats the program
         if prompt.temperature:  # the whole vocabulary, whatever the model's own generation_config says
             how |= {"do_sample": True, "temperature": prompt.temperature, "top_k": 0, "top_p": 1.0}
@@ -152,4 +152,33 @@ class TransformersSession:
         answer = out[0, given:]
         text, stopped = up_to_stop(self._tokenizer.decode(answer, skip_special_tokens=True), prompt.stop)
         cut = not stopped and len(answer) >= room and int(answer[-1]) not in self._ends
-        return Completion(text, given, len(answer), time.perf_counter() - start, cut)
+        chance = self._chance(prompt, out[0]) if prompt.scored else None
+        departures = self._departures(prompt, inputs["input_ids"][0].tolist()) if prompt.departures else ()
+        seconds = time.perf_counter() - start
+        return Completion(prompt.begun + text, given, len(answer), seconds, cut, departures, chance)
+
+    def _logits(self, tokens: Any) -> Any:
+        """(tokens, vocabulary): the logits after each of `tokens`, as float32."""
+        import torch
+
+        with torch.inference_mode():
+            rows = self._model(torch.as_tensor(tokens, device=self._model.device)[None]).logits[0]
+        return rows.float().cpu()
+
+    def _chance(self, prompt: Prompt, tokens: Any) -> float:
+        """The log-probability of an answer, the last of `tokens`, after its prompt."""
+        given = self._count(self._head(replace(prompt, begun="")))
+        rows = self._logits(tokens)[given - 1 : -1].log_softmax(-1)
+        return float(rows.gather(1, tokens[given:, None].cpu()).sum())
+
+    def _departures(self, prompt: Prompt, tokens: list[int]) -> tuple[Departure, ...]:
+        """See Prompt.departures."""
+        copy = self._tokenizer(prompt.copy_from, add_special_tokens=False).input_ids
+        found = Departures(copy, prompt.departures, self._text, prompt.stop)
+        for place, row in enumerate(self._logits(tokens + copy[:-1])[len(tokens) - 1 :].numpy()):
+            found.read(row, place)
+        return found.found()
+
+    def _text(self, tokens: list[int]) -> bytes:
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text.encode() if "\ufffd" not in text else b"\xff"  # parts of a character are no text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 
 from sleepy.artifacts import Check, Prompt, Task, digest_of
 from sleepy.episodes.store import Episode, EpisodeStore, now
@@ -30,7 +29,7 @@ def recorder(store: EpisodeStore, run: str, model: str, adapters: Mapping[str, s
                 family=task.family,
                 pattern=task.pattern,
                 attempt=number,
-                prompt=digest_of(asdict(prompt)),
+                prompt=digest_of(prompt.data),
                 model=model,
                 adapter=adapters.get(prompt.adapter, digest_of(named) if prompt.adapter else ""),
                 before=signature_of(before),

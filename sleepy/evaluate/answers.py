@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from sleepy.artifacts import Completion, Prompt, digest_of
+from sleepy.artifacts import Completion, Departure, Prompt, digest_of
 from sleepy.files import explained
 
 
@@ -25,7 +26,7 @@ class Answers:
         for line in text.split("\n"):
             try:
                 found = json.loads(line)
-                self._known[str(found["key"])] = Completion(**found["answer"])
+                self._known[str(found["key"])] = _completion(found["answer"])
             except (ValueError, TypeError, KeyError):
                 continue
 
@@ -51,4 +52,9 @@ class Answers:
 
 
 def _key(task: str, number: int, prompt: Prompt) -> str:
-    return digest_of([task, number, asdict(prompt)])
+    return digest_of([task, number, prompt.data])
+
+
+def _completion(found: dict[str, Any]) -> Completion:
+    departures = tuple(Departure(**departure) for departure in found.pop("departures", ()))
+    return Completion(**found, departures=departures)

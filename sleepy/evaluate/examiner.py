@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -58,7 +58,7 @@ class Examiner:
         """
         asks = self._examination(candidate, judge or self.judge)
         keeps = asks.engine.known_weights
-        prompts = digest_of([asdict(prompt) for prompt in asks.first_prompts(tasks)])
+        prompts = digest_of([prompt.data for prompt in asks.first_prompts(tasks)])
         asked = [asks.engine.identity(), asks.repair.identity(), prompts, asks.judge.identity]
         path = self.known / f"{digest_of([_VERSION, candidate.digest, tasks.digest, *asked])}.json"
         if not keeps:

@@ -3,52 +3,84 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from sleepy.artifacts import Check, Completion, Prompt, Served, Task, TaskSet
-from sleepy.engines.engine import Engine
+from sleepy.engines.engine import Done, Engine
 from sleepy.episodes.record import Record
 from sleepy.evaluate.answers import Answers
 from sleepy.evaluate.candidates import unrouted
+from sleepy.machine import cores
 from sleepy.repair.strategy import Strategy, Try
 from sleepy.results import Attempt, Result, Scores
 from sleepy.routing.route import Route
 from sleepy.rust.signature import signature_of
 from sleepy.sandbox.checker import Judge
 
+_BACKLOG = 4  # verdicts that may be open while the model goes on
+
 
 @dataclass
 class _Case:
     """A task under repair: what was asked so far, and what came of it by number. `shown` is the task with the program
-    that the first question is about, `broken` what the sandbox found of that, and `before` of the program before the
-    questions that are open."""
+    that the first question is about, and `broken` what the sandbox found of that. `about` are the numbers of the tries
+    that the questions are about, -1 for `shown`. `verdicts` are those that rustc may still be working on."""
 
     task: Task
     shown: Task
     broken: Check
     adapter: str
-    before: Check
     prompts: list[Prompt] = field(default_factory=list)
+    about: list[int] = field(default_factory=list)
     tries: dict[int, Try] = field(default_factory=dict)
+    answers: dict[int, Completion] = field(default_factory=dict)
+    verdicts: dict[int, Future[Check]] = field(default_factory=dict)
     attempts: dict[int, Attempt] = field(default_factory=dict)
 
-    def ask(self, repair: Strategy) -> bool:
-        """Add the strategy's next prompts; whether there are any."""
-        asked = repair.prompts(self.shown, self.broken, self._tries())
-        self.prompts += [replace(p, adapter=p.adapter or self.adapter) for p in asked]
-        return bool(asked)
+    @property
+    def open(self) -> list[int]:
+        """The numbers of the questions that are not answered."""
+        return [n for n in range(len(self.prompts)) if n not in self.tries]
 
-    def answered(self, number: int, completion: Completion, by: Examination, new: bool) -> None:
-        """Judge an answer. The strategy is told whether the program compiles, and nothing of the hidden tests. What is
-        not `new` was recorded by an earlier run."""
+    def ask(self, repair: Strategy) -> list[Prompt]:
+        """Add the strategy's next prompts, if any, and return them."""
+        asked = repair.prompts(self.shown, self.broken, self._tries())
+        new = [replace(p, adapter=p.adapter or self.adapter) for p in asked]
+        self.about += [self._about(prompt) for prompt in new]
+        self.prompts += new
+        return new
+
+    def _about(self, prompt: Prompt) -> int:
+        """The number of the try whose program a prompt asks about; a prompt that only goes on elsewhere with the answer
+        to an earlier one is about the same."""
+        for earlier, about in zip(self.prompts, self.about, strict=True):
+            if earlier.messages == prompt.messages:
+                return about
+        return max((n for n, t in self.tries.items() if prompt.copy_from.startswith(t.program.rstrip())), default=-1)
+
+    def answered(self, number: int, completion: Completion, by: Examination, rustc: Executor) -> list[Prompt]:
+        """Hand an answer to the compiler, and return what the strategy asks next. It is told whether the program
+        compiles, and nothing of the hidden tests; it waits for the verdict only if it looks at it."""
         program = by.repair.program(completion.text)
-        check = by.judge.check(*self.task.repaired_job(program))
-        seen = Check("passed", "compiles") if check.compiles else check
-        self.tries[number] = Try(number, self.prompts[number], completion.text, program, seen)
-        attempt = Attempt(
+        verdict = rustc.submit(by.judge.check, *self.task.repaired_job(program))
+
+        def seen() -> Check:
+            check = verdict.result()
+            return Check("passed", "compiles") if check.compiles else check
+
+        found = completion.completion_tokens, completion.departures, completion.chance
+        self.verdicts[number], self.answers[number] = verdict, completion
+        self.tries[number] = Try(number, self.prompts[number], completion.text, program, seen, *found)
+        return [] if self.open else self.ask(by.repair)
+
+    def settle(self, number: int, by: Examination, new: bool) -> None:
+        """Take note of an answer's verdict. What is not `new` was recorded by an earlier run."""
+        check, completion = self.verdicts[number].result(), self.answers[number]
+        self.attempts[number] = attempt = Attempt(
             text=completion.text,
-            program=program,
+            program=self.tries[number].program,
             stage=check.stage,
             codes=check.codes,
             prompt_tokens=completion.prompt_tokens,
@@ -58,13 +90,10 @@ class _Case:
             by_load=check.by_load,
             cut=completion.cut,
         )
-        self.attempts[number] = attempt
         if new and by.record is not None:
-            by.record(self.task, number, self.prompts[number], attempt, self.before, check)
-        if new and by.answers is not None:
-            by.answers.add(self.task.id, number, self.prompts[number], completion)
-        if len(self.tries) == len(self.prompts):
-            self.before = check
+            about = self.about[number]
+            before = self.broken if about < 0 else self.verdicts[about].result()
+            by.record(self.task, number, self.prompts[number], attempt, before, check)
 
     def settled(self, check: Check) -> None:
         """What the task was shown with is the answer: no model was asked, so no attempt of one is recorded."""
@@ -103,40 +132,24 @@ class Examination:
     def run(self, served: Served, tasks: TaskSet, done: Callable[[], object] = lambda: None) -> Scores:
         """Scores of `served` on every task; `done` is called after each. EngineError and SandboxError go through: what
         is broken is never scored."""
-        start, earlier = time.perf_counter(), 0.0
+        start = time.perf_counter()
         cases = self._cases(tasks)
         self._settle([case for case in cases if not case.prompts], done)
-        with self.engine.open(served) as session:
-            while asked := [(c, n) for c in cases for n in range(len(c.prompts)) if n not in c.tries]:
-                prompts = [c.prompts[n] for c, n in asked]
-                known = self._known(asked)
-                earlier += sum(completion.seconds for completion in known.values())
-
-                def answered(
-                    place: int,
-                    completion: Completion,
-                    asked: list[tuple[_Case, int]] = asked,
-                    known: Mapping[int, Completion] = known,
-                ) -> None:
-                    case, number = asked[place]
-                    case.answered(number, completion, self, new=place not in known)
-                    if len(case.tries) == len(case.prompts) and not case.ask(self.repair):
-                        done()
-
-                for place, completion in known.items():
-                    answered(place, completion)
-                session.generate(prompts, answered, known)
+        with ThreadPoolExecutor(cores()) as rustc, self.engine.open(served) as session:
+            desk = _Desk(self, rustc, done)
+            asked = [(c, n) for c in cases for n in (range(1) if c.prompts and desk.known(c) else c.open)]
+            seconds = sum(answer.seconds for case, _ in asked for answer in case.answers.values())
+            try:
+                while any(case.open for case in cases):
+                    known = {i: case.answers[n] for i, (case, n) in enumerate(asked) if n in case.answers}
+                    session.generate([c.prompts[n] for c, n in asked], desk.taker(asked), known)
+                    asked = [(c, n) for c in cases for n in c.open]
+            finally:
+                desk.settle(wait=True)
         results = tuple(case.result(self.repair) for case in cases)
         name = str(self.engine.identity()["engine"])
-        seconds = earlier + time.perf_counter() - start
+        seconds += time.perf_counter() - start
         return Scores(tasks.name, tasks.digest, served.name, name, results, seconds)
-
-    def _known(self, asked: Sequence[tuple[_Case, int]]) -> dict[int, Completion]:
-        """Those of the answers that are there already, by place."""
-        if self.answers is None:
-            return {}
-        found = [self.answers.get(case.task.id, n, case.prompts[n]) for case, n in asked]
-        return {place: answer for place, answer in enumerate(found) if answer}
 
     def _cases(self, tasks: TaskSet) -> list[_Case]:
         broken = self.judge.check_all([t.broken_job for t in tasks])
@@ -144,7 +157,7 @@ class Examination:
         cases = []
         for task, (program, check) in zip(tasks, begun, strict=True):
             shown = replace(task, broken=program)
-            cases.append(_Case(task, shown, check, self.route(shown, check), check))
+            cases.append(_Case(task, shown, check, self.route(shown, check)))
             if self.repair.asks and not (check.compiles and shown != task):
                 cases[-1].ask(self.repair)
         return cases
@@ -155,3 +168,58 @@ class Examination:
         for case, check in zip(cases, checks, strict=True):
             case.settled(check)
             done()
+
+
+class _Desk:
+    """Where answers arrive while the model goes on: rustc works in threads, and what it finds is noted in order."""
+
+    def __init__(self, by: Examination, rustc: Executor, done: Callable[[], object]) -> None:
+        self._by, self._rustc, self._done = by, rustc, done
+        self._waiting: list[tuple[_Case, int, bool]] = []
+
+    def known(self, case: _Case) -> bool:
+        """Answer a task's questions with what an earlier run was told, if that is there to the last."""
+        answers, before = self._by.answers, len(case.prompts)
+        while answers is not None and case.open:
+            for n in case.open:
+                answer = answers.get(case.task.id, n, case.prompts[n])
+                if answer is None:  # asked again from the first question on: what the engine has in memory matters
+                    del case.prompts[before:], case.about[before:]
+                    for found in (case.tries, case.answers, case.verdicts):
+                        found.clear()
+                    self._waiting = [entry for entry in self._waiting if entry[0] is not case]
+                    return False
+                case.answered(n, answer, self._by, self._rustc)
+                self._waiting.append((case, n, False))
+        return not case.open
+
+    def taker(self, asked: list[tuple[_Case, int]]) -> Done:
+        """What an engine tells of its answers to `asked`."""
+        numbers = {i: [n] for i, (_, n) in enumerate(asked)}  # what is answered next under an index
+
+        def take(index: int, completion: Completion) -> list[Prompt]:
+            case, number = asked[index][0], numbers[index].pop(0)
+            new = case.answered(number, completion, self._by, self._rustc)
+            self._waiting.append((case, number, True))
+            self.settle()
+            if any(prompt.adapter != case.prompts[number].adapter for prompt in new):
+                return []  # for the next call, which loads it
+            numbers[index] += case.open if new else []
+            return new
+
+        return take
+
+    def settle(self, wait: bool = False) -> None:
+        """Note the verdicts that are there; all but the last few, or with `wait` all, are waited for. A task's answers
+        are kept once they are all noted, so that whoever goes on notes none twice."""
+        while waiting := self._waiting:
+            case, number, new = waiting[0]
+            if not (wait or len(waiting) > _BACKLOG or case.verdicts[number].done()):
+                return
+            case.settle(number, self._by, new)
+            del waiting[0]
+            if not case.open and len(case.attempts) == len(case.prompts):
+                if new and self._by.answers is not None:
+                    for n, answer in case.answers.items():
+                        self._by.answers.add(case.task.id, n, case.prompts[n], answer)
+                self._done()

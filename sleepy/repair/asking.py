@@ -42,6 +42,7 @@ class Asking:
     """
 
     asks: ClassVar[bool] = True
+    needs_chances: ClassVar[bool] = False
 
     system: str = "You repair Rust programs. Answer with the whole repaired program in one code block and nothing else."
     ask: str = "Repair the program. Change as little as possible and keep what it does."

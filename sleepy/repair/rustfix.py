@@ -19,6 +19,7 @@ class Rustfix:
     measured and can repair, but nothing can be trained for it."""
 
     asks: ClassVar[bool] = False
+    needs_chances: ClassVar[bool] = False
 
     def serving(self, adapters: Sequence[str]) -> Self:
         """See Strategy.serving."""

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from sleepy.artifacts import Check, CheckJob, Prompt, Task
+from sleepy.artifacts import Check, CheckJob, Departure, Prompt, Task
 from sleepy.sandbox.checker import Judge
 
 
 @dataclass(frozen=True)
 class Try:
-    """An attempt as a strategy may see it: its number from 0, what was asked, the answer, the program in it, and
-    whether that compiles (`check.stage` is "compile" or "passed"; the verdict of the hidden tests stays hidden)."""
+    """An attempt as a strategy may see it: its number from 0, what was asked, the answer, the program in it, how many
+    tokens were generated, and the answer's departures and log-probability where the prompt asks for them. `judged`
+    waits for the compiler."""
 
     number: int
     prompt: Prompt
     text: str
     program: str
-    check: Check
+    judged: Callable[[], Check]
+    tokens: int = 0
+    departures: tuple[Departure, ...] = ()
+    chance: float | None = None
+
+    @property
+    def check(self) -> Check:
+        """Whether the program compiles: `stage` is "compile" or "passed". The verdict of the hidden tests stays hidden.
+        A strategy that does not look at it lets the model go on while the compiler works."""
+        return self.judged()
 
 
 class Strategy(Protocol):
     """An option of the group `repair`.
 
     asks: whether it asks a model; else what it begins with is its answer.
+    needs_chances: whether it needs an engine that tells departures and probabilities.
     """
 
     asks: ClassVar[bool] = True
+    needs_chances: ClassVar[bool] = False
 
     def serving(self, adapters: Sequence[str]) -> Strategy:
         """The strategy for a model that is served with adapters of these names. Raises ConfigError when it cannot do

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from sleepy.artifacts import Diagnostic, Edit
 
@@ -14,6 +14,18 @@ def with_fixes(program: str, diagnostics: Sequence[Diagnostic]) -> str:
     for fix in (d.fixes[0] for d in diagnostics if d.fixes):
         if not any(edit.touches(taken) for edit in fix for taken in edits):
             edits += fix
+    return _edited(program, edits)
+
+
+def suggested(program: str, diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
+    """The programs that rustc's suggestions lead to: the first of each error together, then each alone."""
+    yield with_fixes(program, diagnostics)
+    for diagnostic in diagnostics:
+        for fix in diagnostic.fixes:
+            yield _edited(program, fix)
+
+
+def _edited(program: str, edits: Iterable[Edit]) -> str:
     text = program.encode()
     for edit in sorted(edits, reverse=True):  # from the end backwards, so that places stay
         text = text[: edit.start] + edit.text.encode() + text[edit.end :]

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from sleepy.artifacts import Check, CheckJob, Diagnostic, digest_of, digest_of_file
@@ -92,7 +93,7 @@ class CargoChecker:
     against the others than before."""
 
     def __init__(self, project: CargoProject, name: str, known: dict[str, tuple[Diagnostic, ...]]) -> None:
-        self._project, self._name = project, name
+        self._project, self._name, self._lock = project, name, Lock()
         self._others = sum(len(items) for file, items in known.items() if file != name)
         files = {p.relative_to(project.root).as_posix(): p for p in sorted(project.root.rglob("*")) if p.is_file()}
         state = {file: digest_of_file(path) for file, path in files.items() if file != name}
@@ -101,7 +102,10 @@ class CargoChecker:
     def check(self, program: str, tests: tuple[str, ...], edition: str, lint: str = "") -> Check:
         """What cargo says of the project with `program` as the file; the file stays as it was. There are no tests, and
         the edition is the project's."""
-        path = self._project.root / self._name
+        with self._lock:  # there is one copy of the project
+            return self._check(self._project.root / self._name, program)
+
+    def _check(self, path: Path, program: str) -> Check:
         before = path.read_bytes()
         try:
             path.write_text(program, encoding="utf-8")
@@ -118,7 +122,7 @@ class CargoChecker:
         return Check("passed", "compiles; it has no tests")
 
     def check_all(self, jobs: Sequence[CheckJob]) -> list[Check]:
-        """`check` for each job, one after the other: there is one copy of the project."""
+        """`check` for each job, one after the other."""
         return [self.check(*job) for job in jobs]
 
 

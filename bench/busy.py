@@ -1,0 +1,70 @@
+"""One answer after another on a quiet and on a busy machine, with OpenMP threads that wait or spin.
+
+    python bench/busy.py FILE.gguf
+
+Prints the seconds of each case over those of the quiet, waiting one. The machine is made busy by processes that this
+script starts, two a core. A case that takes 30 times as long is ended and shown as "> 30".
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from sleepy.artifacts import Prompt, Served
+from sleepy.engines.llama_cpp import LlamaCpp
+from sleepy.machine import cores
+
+PROGRAM = "fn total(items: &[u32]) -> u32 {\n    items.iter().sum()\n}\n"
+
+
+def answer(gguf: Path) -> float:
+    """Seconds of four answers of 48 tokens, after one that warms up."""
+    prompts = [Prompt(({"role": "user", "content": f"{i}: explain\n{PROGRAM}"},), "", (), "", 48) for i in range(5)]
+    with LlamaCpp(lookup=False).open(Served("bench", gguf, gguf.parent, "")) as session:
+        session.generate(prompts[:1])
+        start = time.perf_counter()
+        session.generate(prompts[1:])
+        return time.perf_counter() - start
+
+
+def timed(gguf: str, policy: str, limit: float | None) -> float | None:
+    """Seconds of `answer` in a process of its own, or None when it took longer than `limit` seconds."""
+    try:
+        done = subprocess.run(
+            [sys.executable, __file__, "--answer", gguf],
+            env=os.environ | {"OMP_WAIT_POLICY": policy},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=limit,
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    return float(done.stdout.split()[-1])
+
+
+def main(gguf: str) -> None:
+    """Print the table."""
+    unit = timed(gguf, "passive", None)
+    assert unit is not None
+    print("machine  threads  ratio\nquiet    wait     1.0")
+    print(f"quiet    spin     {(timed(gguf, 'active', None) or 0) / unit:.1f}")
+    rivals = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * cores())]
+    try:
+        for name, policy in (("wait", "passive"), ("spin", "active")):
+            took = timed(gguf, policy, 30 * unit + 20)
+            print(f"busy     {name}     " + (f"{took / unit:.1f}" if took else "> 30"), flush=True)
+    finally:
+        for rival in rivals:
+            rival.kill()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--answer"]:
+        print(answer(Path(sys.argv[2])))
+    else:
+        main(sys.argv[1])
