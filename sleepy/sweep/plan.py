@@ -111,15 +111,10 @@ def _summary(jobs: Sequence[Job], left: Sequence[Job], costs: Sequence[Cost | No
     lines = [f"{len(jobs)} jobs, {len(jobs) - len(left)} of them finished, {len(left)} to do."]
     if not left:
         return lines
-    models = {str(job.identity.parts.get("model")) for job in left}
-    asked = {
-        digest_of(
-            [job.identity.parts.get(k) for k in ("model", "tasks", "asked", "rustc")]
-            + [job.config[k] for k in ("engine", "sandbox")]
-        )
-        for job in left
-    }
-    lines.append(f"Shared by the jobs to do: {_count(models, 'base model')}, {_count(asked, 'baseline')}.")
+    models = {str(job.identity.parts["model"]) for job in left if "model" in job.identity.parts}
+    asked = {_asked(job) for job in left if "baseline" in job.stages}
+    if models:
+        lines.append(f"Shared by the jobs to do: {_count(models, 'base model')}, {_count(asked, 'baseline')}.")
     least = "" if len(known) == len(costs) else f"at least (of {len(costs) - len(known)} jobs nothing is known) "
     if known:
         time, disk = minutes(sum(cost.seconds for cost in known)), megabytes(sum(cost.size for cost in known))
@@ -128,6 +123,12 @@ def _summary(jobs: Sequence[Job], left: Sequence[Job], costs: Sequence[Cost | No
         lines.append("Time and disk are unknown: no similar job has finished yet.")
     free = shutil.disk_usage(Path.cwd()).free
     return [*lines, f"Free here: {megabytes(free)}. Nothing was run."]
+
+
+def _asked(job: Job) -> str:
+    """Equal for jobs that have one baseline."""
+    read = [job.identity.parts.get(key) for key in ("model", "tasks", "asked", "rustc")]
+    return digest_of([*read, job.config["engine"], job.config["sandbox"]])
 
 
 def _count(what: Any, name: str) -> str:

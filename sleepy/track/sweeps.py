@@ -27,7 +27,7 @@ class Sweep:
         """What the fields' types do not say."""
         if not self.shard or self._shard():
             return []
-        return [f"shard: got {self.shard!r}, must be a number and how many there are, from 1/8 to 8/8"]
+        return [f"shard: got {self.shard!r}, must be n/m with n from 1 to m, such as 3/8"]
 
     def part(self, jobs: Sequence[T]) -> list[T]:
         """Those of a sweep's jobs that this shard does. Shards have no job in common, and together all of them."""
