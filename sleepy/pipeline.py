@@ -24,6 +24,20 @@ from sleepy.track import log
 from sleepy.track.tracker import JOB, WORDS, Tracker
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A job as it was asked for: settings, stages in order, the resolved config behind them, the options' names by
+    group, the words of the command line, and which job that is."""
+
+    s: Settings
+    stages: tuple[str, ...]
+    resolved: dict[str, Any]
+    choices: dict[str, str]
+    words: tuple[str, ...]
+    experiment: str
+    identity: Identity
+
+
 def run(config: DictConfig) -> None:
     """One job from its composed config: checked whole, then done stage by stage inside one MLflow run.
 
@@ -32,61 +46,53 @@ def run(config: DictConfig) -> None:
     """
     s = settings(config)
     stages = planned(s.stages)
-    sweeps = HydraConfig.get().mode == RunMode.MULTIRUN
+    hydra = HydraConfig.get()
+    sweeps = hydra.mode == RunMode.MULTIRUN
     if not sweeps and (s.sweep.plan or s.sweep.shard):
         raise ConfigError("sweep.plan and sweep.shard are about the jobs of a sweep. Add -m")
-    tracker = s.track.open()
+    chosen, words = recorded(hydra.runtime.config_sources)
+    chosen |= {k: v for k, v in hydra.runtime.choices.items() if v}
+    choices = {group: name_of(getattr(s, group), chosen.get(group)) for group in GROUPS}
+    tracker, cache = s.track.open(), Path(s.cache).expanduser()
+    if not sweeps:
+        check(s, stages, choices, tracker)
     resolved: Any = OmegaConf.to_container(config, resolve=True)
-    asked = Asked(s, stages, resolved, Identities(tracker, Path(s.cache).expanduser()).of(s, stages, resolved))
+    identity = Identities(tracker, cache).of(s, stages, resolved)
+    overrides = (*words, *hydra.overrides.task)
+    asked = Asked(s, stages, resolved, choices, overrides, chosen.get("experiment", ""), identity)
     if not sweeps:
         _new_run(asked, tracker)
         return
-    lock = Path(s.cache).expanduser() / "jobs" / f"{asked.identity.digest}.lock"
+    lock = cache / "jobs" / f"{identity.digest}.lock"
     with alone(lock, "doing the same job"):  # another terminal with the same sweep, or a shard that was started twice
-        earlier = {} if s.sweep.again or asked.identity.never else tracker.finished(asked.identity.digest)
+        earlier = {} if s.sweep.again or identity.never else tracker.finished(identity.digest)
         if earlier:
-            say(f"This job is finished and not done again: run {earlier[asked.identity.digest].info.run_id}")
+            say(f"This job is finished and not done again: run {earlier[identity.digest].info.run_id}")
         else:
             _new_run(asked, tracker)
     lock.unlink(missing_ok=True)  # whoever waits for it will find the run
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A job as it was asked for: settings, stages in order, the resolved config behind them, and which job that is."""
-
-    s: Settings
-    stages: tuple[str, ...]
-    resolved: dict[str, Any]
-    identity: Identity
-
-
 def _new_run(asked: Asked, tracker: Tracker) -> None:
-    """Check the job and do it, as a run of MLflow. What is wrong with a job of a sweep is kept with its run."""
-    s, stages, hydra = asked.s, asked.stages, HydraConfig.get()
-    chosen, words = recorded(hydra.runtime.config_sources)
-    overrides = (*words, *hydra.overrides.task)
-    chosen |= {k: v for k, v in hydra.runtime.choices.items() if v}
-    choices = {group: name_of(getattr(s, group), chosen.get(group)) for group in GROUPS}
+    """Do the job as a run of MLflow. What is wrong with a job of a sweep is kept with its run."""
+    s, stages, choices, hydra = asked.s, asked.stages, asked.choices, HydraConfig.get()
     parent, tags = None, {JOB: asked.identity.digest}
     if hydra.mode == RunMode.MULTIRUN:
         parent = tracker.parent(str(Path(hydra.sweep.dir).resolve()), "sweep")
         tags[WORDS] = " ".join(hydra.overrides.task)
-    else:
-        check(s, stages, choices, tracker)
     tags |= {
-        "experiment": chosen.get("experiment", ""),
+        "experiment": asked.experiment,
         "algorithm": choices["algo"],
         **{group: choices[group] for group in ("model", "tasks", "data", "stream", "routing")},
     }
     if {"fetch", "repair"} & set(stages):
         hush()
-    with tracker.run(name=tracker.name_of(overrides, parent), tags=tags, parent=parent) as tracked:
-        log.config(tracked, asked.resolved, list(overrides))
+    with tracker.run(name=tracker.name_of(asked.words, parent), tags=tags, parent=parent) as tracked:
+        log.config(tracked, asked.resolved, list(asked.words))
         if parent:
             check(s, stages, choices, tracker)
         folder = Path(hydra.runtime.output_dir)
-        context = Context(s, stages, choices, overrides, tracker, tracked, folder, Stages())
+        context = Context(s, stages, choices, asked.words, tracker, tracked, folder, Stages())
         lab = job(context)
         tracked.metrics({f"seconds/{k}": v for k, v in context.watch.seconds.items()})
         tracked.metrics({"disk/bytes": size_of(folder) + size_of(tracked.folder)})
