@@ -61,7 +61,7 @@ def prompt_speed(session: LlamaSession, tokens: Sequence[int]) -> float:
     for _ in range(5):
         session._forget(0)
         start = time.perf_counter()
-        session._decode(part, 0, lambda logits, n: 0)
+        session._decode(part, 0)
         found.append(len(part) / (time.perf_counter() - start))
     return median(found)
 

@@ -37,9 +37,11 @@ class Task:
     """A koan or a training pair: a broken Rust program, and how a repair of it is judged.
 
     `tests` are blocks of Rust statements, run in order inside a module that sees the program's private items; each
-    must finish. `level` is 1 (a one-token fix), 2 (a decision) or 3 (two places, or an obvious edit that breaks
-    behaviour). `skeleton` names the generator's program shape of a training pair: a split never parts one. `message`
-    is rustc's own for the broken program, as a prompt shows it; koans leave it empty and it is taken from the compiler.
+    must finish. `level` is 1 (a one-token fix), 2 (a decision), 3 (two places, or an obvious edit that breaks
+    behaviour) or a rung of the ladder: 4 (level 1's edit in a long program), 5 (level 2's decision in a short one),
+    6 (a trap in a short one), 7 (two places, no trap). `skeleton` names the generator's program shape of a training
+    pair: a split never parts one. `message` is rustc's own for the broken program, as a prompt shows it; koans leave it
+    empty and it is taken from the compiler.
     """
 
     id: str
@@ -216,7 +218,8 @@ class Prompt:
 
     `begun` is a part of the answer that is given: the model goes on from there, and the completion's text contains it.
     `departures`: how many of the likeliest departures from `copy_from` are to be reported with the answer. `scored`:
-    whether the answer's log-probability is.
+    whether the answer's log-probability is. A scored answer is given up, and ends where it is, once its log-probability
+    is below `least`.
     """
 
     messages: tuple[dict[str, str], ...]
@@ -230,12 +233,13 @@ class Prompt:
     begun: str = ""
     departures: int = 0
     scored: bool = False
+    least: float | None = None
 
     @property
     def data(self) -> dict[str, Any]:
         """What names an answer that is kept. Later fields count where they are set, so that older answers stay
         valid."""
-        later = {"begun": "", "departures": 0, "scored": False}
+        later = {"begun": "", "departures": 0, "scored": False, "least": None}
         return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -142,27 +143,28 @@ class LlamaSession:
 
         start, size = time.perf_counter(), len(tokens)
         pick = picker(prompt, room)
-        answer, draft, chance = list[int](), list[int](), 0.0
+        answer, draft, chances = list[int](), list[int](), list[float]()
         scored = self._scored(prompt, tokens) if prompt.scored else size  # the first position that counts
         kept = _kept(self._held, tokens, shared)
         unknown = next((i for i in range(scored, size) if i >= kept or i not in self._chances), size)
         kept = min(kept, unknown - 1)  # the chance of a token is read after the one before it
 
         def read(logits: Any, position: int) -> bool:
-            nonlocal chance
             if position < size - 1:
                 self._chances[position + 1] = float(logits[tokens[position + 1]]) - log_sum(logits)
                 return True
             answer.append(pick(logits, len(answer)))
             if prompt.scored:
-                chance += float(logits[answer[-1]]) - log_sum(logits)
+                chances.append(float(logits[answer[-1]]) - log_sum(logits))
             return answer[-1:] == draft[len(answer) - 1 - seen : len(answer) - seen]
 
         known = {i: self._chances[i] for i in range(scored, unknown)}
         self._forget(kept)
+        least = -math.inf if prompt.least is None else prompt.least
         self._chances |= known  # the last of these tokens is evaluated again, and is the same
         seen = 0  # tokens of the answer before the last call
         self._decode(tokens[kept:], kept, unknown - 1, read)
+        begun = sum(self._chances[i] for i in range(scored, size))
         lookup = Lookup(self._copy(prompt.copy_from) if self._options.lookup else [])
         while True:
             ended = bool(api.llama_vocab_is_eog(self._vocab, answer[-1]))
@@ -170,15 +172,18 @@ class LlamaSession:
                 self._text(answer[:-1] if ended else answer).decode(errors="replace"), prompt.stop
             )
             cut = not (stopped or ended) and len(answer) >= room
-            if stopped or ended or cut:
+            if stopped or ended or cut or begun + sum(chances) < least:
                 break
             lookup.accept(answer[seen:], len(draft))
             seen, draft = len(answer), lookup.draft()[: room - len(answer) - 1]
             self._forget(size + seen - 1)
             self._decode([answer[-1], *draft], size + seen - 1, size + seen - 1, read)
         departures = self._departures(prompt, tokens) if prompt.departures else ()
-        total = chance + sum(self._chances[i] for i in range(scored, size)) if prompt.scored else None
-        seconds, made = time.perf_counter() - start, len(answer) - ended
+        made = len(answer) - ended
+        while stopped and up_to_stop(self._text(answer[: made - 1]).decode(errors="replace"), prompt.stop)[1]:
+            made -= 1  # a draft may go on behind the stop
+        total = begun + sum(chances[: made + ended]) if prompt.scored else None
+        seconds = time.perf_counter() - start
         return Completion(prompt.begun + text, size, made, seconds, cut, departures, total)
 
     def _scored(self, prompt: Prompt, tokens: list[int]) -> int:

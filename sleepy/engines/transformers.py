@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -141,14 +141,18 @@ class TransformersSession:
         devices = [self._model.device] if self._model.device.type == "cuda" else []
         with torch.inference_mode(), torch.random.fork_rng(devices):
             torch.manual_seed(prompt.seed)
-            out = self._model.generate(
+            made = self._model.generate(
                 **inputs,
                 **how,
                 max_new_tokens=room,
                 stop_strings=list(prompt.stop) or None,
                 tokenizer=self._tokenizer,
+                stopping_criteria=[self._too_unlikely(prompt, inputs["input_ids"][0])],
+                return_dict_in_generate=True,
+                output_scores=prompt.least is not None,
                 pad_token_id=self._tokenizer.eos_token_id,
             )
+        out = made.sequences
         answer = out[0, given:]
         text, stopped = up_to_stop(self._tokenizer.decode(answer, skip_special_tokens=True), prompt.stop)
         cut = not stopped and len(answer) >= room and int(answer[-1]) not in self._ends
@@ -156,6 +160,20 @@ class TransformersSession:
         departures = self._departures(prompt, inputs["input_ids"][0].tolist()) if prompt.departures else ()
         seconds = time.perf_counter() - start
         return Completion(prompt.begun + text, given, len(answer), seconds, cut, departures, chance)
+
+    def _too_unlikely(self, prompt: Prompt, given: Any) -> Callable[..., Any]:
+        """Whether an answer in the making, to a prompt with the tokens `given`, is to be given up (Prompt.least)."""
+        import torch
+
+        chance = self._chance(prompt, given) if prompt.least is not None and prompt.begun else 0.0
+
+        def check(tokens: Any, scores: Any, **_: Any) -> Any:
+            nonlocal chance
+            if prompt.least is not None:
+                chance += float(scores[-1][0].float().log_softmax(-1)[tokens[0, -1]])
+            return torch.tensor([prompt.least is not None and chance < prompt.least], device=tokens.device)
+
+        return check
 
     def _logits(self, tokens: Any) -> Any:
         """(tokens, vocabulary): the logits after each of `tokens`, as float32."""

@@ -45,10 +45,8 @@ def write_audit(folder: Path, tasks: TaskSet, rows: Sequence[Audited], findings:
 def _lines(rows: Sequence[Audited], findings: Sequence[Finding]) -> Iterator[list[str]]:
     passed = Counter(f.task for f in findings if f.problem.startswith("its tests pass on a cheat"))
     for family in dict.fromkeys(r.task.family for r in rows):
-        for level in (1, 2, 3):
+        for level in sorted({r.task.level for r in rows if r.task.family == family}):
             group = [r for r in rows if (r.task.family, r.task.level) == (family, level)]
-            if not group:
-                continue
             sizes = [len(r.task.broken.splitlines()) for r in group]
             codes = Counter(r.task.code for r in group)
             cheats, mutants = sum(r.cheats for r in group), sum(r.mutants for r in group)

@@ -13,6 +13,7 @@ from sleepy.errors import DataError
 from sleepy.exam.read import read_tasks
 from sleepy.options import CONF, ranged
 
+SETS = ("koans", "koans_val", "koans_ladder", "patterns")
 _FOLDER = Path(__file__).parent
 
 
@@ -25,9 +26,7 @@ def frozen(name: str) -> TaskSet:
 
 def every_koan() -> tuple[Task, ...]:
     """All koans that come with sleepy, of every set, as they are on the disk."""
-    return tuple(
-        t for folder in ("koans", "koans_val", "patterns") for path in _files(folder) for t in read_tasks(path)
-    )
+    return tuple(t for folder in SETS for path in _files(folder) for t in read_tasks(path))
 
 
 def _files(folder: str) -> list[Path]:
@@ -38,8 +37,8 @@ def _files(folder: str) -> list[Path]:
 class Builtin:
     """A frozen set, with one JSONL file for each family.
 
-    folder: which koans: "koans" (to report on), "koans_val" (to choose recipes by) or "patterns" (three held-out
-        training pairs of each pattern).
+    folder: which koans: "koans" (to report on), "koans_val" (to choose recipes by), "koans_ladder" (one
+        difficulty at a time) or "patterns" (three held-out training pairs of each pattern).
     version: the version of the set, raised whenever a task changes.
     sha256: digest of the whole set in that version, 64 hex digits.
     per_level: how many tasks of each level and family to take, from the first on. 0 takes all (at least 0).

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sleepy.artifacts import Task
 from sleepy.exam.builtin import every_koan
-from sleepy.rust.similarity import Fingerprint, edit_print, fingerprint, jaccard, nearest
+from sleepy.rust.similarity import Fingerprint, edit_print, fingerprint, nearest
 
 # Jaccard similarity of token 5-grams, as written and with names and literals anonymised, above which two programs count
 # as near-duplicates
 PROGRAMS = {"exact": 0.4, "shape": 0.6}
-# The same change to programs of much the same shape: the similarity of the edits (see edit_print) times that of the
-# broken programs' shapes. Either alone says little: many patterns are one edit, and short programs are alike.
-LIMITS = {**PROGRAMS, "edit": 0.35}
+# The same change to much the same program (EditPrint.like). Either alone says little: many patterns are one edit, and
+# short programs are alike.
+LIMITS = {**PROGRAMS, "edit": 0.19}
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,16 @@ def most_alike(
 
 
 def most_alike_edits(of: Sequence[Task], among: Sequence[Task]) -> list[Near]:
-    """For each task of `of` the one of `among` in which most the same is changed."""
-    theirs = [(t.id, edit_print(t.broken, t.fix), fingerprint(t.broken).shape) for t in among]
+    """For each task of `of` the one of `among` with the same error code in which most the same is changed: under
+    another error the same change is another lesson."""
+    theirs = defaultdict(list)
+    for task in among:
+        theirs[task.code].append((task.id, edit_print(task.broken, task.fix)))
     found = []
     for task in of:
-        edit, shape, best = edit_print(task.broken, task.fix), fingerprint(task.broken).shape, Near()
-        for name, other, its_shape in theirs:
-            alike = jaccard(edit, other) if edit and other else 0.0
-            if alike > best.similarity and (alike := alike * jaccard(shape, its_shape)) > best.similarity:
+        mine, best = edit_print(task.broken, task.fix), Near()
+        for name, other in theirs[task.code]:
+            if (alike := mine.like(other)) > best.similarity:
                 best = Near(name, alike, "edit")
         found.append(best)
     return found

@@ -9,7 +9,7 @@ from typing import Any
 
 from sleepy.artifacts import TaskSet, digest_of
 from sleepy.exam.audit import Finding, audit, prove
-from sleepy.exam.builtin import every_koan, frozen
+from sleepy.exam.builtin import SETS, every_koan, frozen
 from sleepy.exam.read import read_tasks
 from sleepy.sandbox.checker import Checker
 from sleepy.sandbox.rustc import toolchain
@@ -21,7 +21,7 @@ _PAIRS = Path(__file__).parent.parent / "pairs" / "jsonl"
 def every_set() -> list[TaskSet]:
     """The frozen sets of koans and, last, the training pairs."""
     pairs = [t for path in sorted(_PAIRS.glob("*.jsonl")) for t in read_tasks(path, needs_tests=False)]
-    return [frozen("koans"), frozen("koans_val"), frozen("patterns"), TaskSet("pairs", "", tuple(pairs))]
+    return [*map(frozen, SETS), TaskSet("pairs", "", tuple(pairs))]
 
 
 def audit_everything(

@@ -11,6 +11,7 @@ from sleepy.errors import DataError
 from sleepy.files import read_jsonl
 
 EDITIONS = ("2018", "2021", "2024")
+LEVELS = range(1, 8)  # 1 to 3, and the rungs of the ladder
 _FIELDS = {f.name: f for f in fields(Task)}
 _REQUIRED = [name for name, f in _FIELDS.items() if f.default is MISSING]
 
@@ -50,7 +51,7 @@ def _task(record: dict[str, Any], needs_tests: bool) -> Task:
         raise ValueError(f"{'; '.join(parts)}; expected the fields {', '.join(_FIELDS)}")
     for name, value in record.items():
         good = (
-            type(value) is int and value in (1, 2, 3)
+            type(value) is int and value in LEVELS
             if name == "level"
             else isinstance(value, list)
             and all(isinstance(v, str) and v.strip() for v in value)
@@ -62,7 +63,7 @@ def _task(record: dict[str, Any], needs_tests: bool) -> Task:
         )
         if not good:
             wanted = {
-                "level": "1, 2 or 3",
+                "level": f"a whole number from {LEVELS[0]} to {LEVELS[-1]}",
                 "tests": "a list of Rust statements" + ", at least one" * needs_tests,
                 "edition": f"one of {', '.join(EDITIONS)}",
             }.get(name, "a text")

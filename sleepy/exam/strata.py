@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sleepy.artifacts import Task
-from sleepy.exam.builtin import frozen
+from sleepy.exam.builtin import SETS, frozen
 from sleepy.files import write_json
 from sleepy.progress import Stages
 from sleepy.rust.messages import short_message
@@ -22,7 +22,6 @@ from sleepy.sandbox.rustc import toolchain
 from sleepy.sandbox.rustfix import rustfixed
 
 FILE = Path(__file__).with_name("strata.json")
-SETS = ("koans", "koans_val", "patterns")
 SHOWN, SUGGESTED, NEITHER, UNKNOWN = "shown", "suggested", "neither", "unknown"
 STRATA = (SHOWN, SUGGESTED, NEITHER, UNKNOWN)
 _SHOWN = re.compile(r"^    line (\d+): `(.*?)`$", re.MULTILINE | re.DOTALL)

@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent / "jsonl"
 def load_pairs(folder: Path = FOLDER) -> TaskSet:
     """Every pair of the folder's JSONL files, by file name. Raises DataError for a line that cannot be used."""
     files = sorted(folder.glob("*.jsonl"))
-    return TaskSet("pairs", "2", tuple(t for path in files for t in read_tasks(path, needs_tests=False)))
+    return TaskSet("pairs", "3", tuple(t for path in files for t in read_tasks(path, needs_tests=False)))
 
 
 def sample(pairs: TaskSet, size: int, seed: int | str) -> TaskSet:

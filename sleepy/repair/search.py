@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, takewhile
+from itertools import takewhile
 from typing import ClassVar
 
 from sleepy.artifacts import Check, Prompt, Task
@@ -33,19 +33,23 @@ class Search(Asking):
     branches: how many of them may depart at the same place (1 to 16).
     suggestions: whether the programs that rustc suggests are candidates, too.
     rounds: how many further programs are searched from (0 to 20).
+    patience: an answer is given up once it is e^patience times less likely than the first one (above 0). Few such
+        answers compile, and they are the slowest: nothing in them is a copy.
     budget: tokens that may be generated for one task before the last question is asked; 0 is no bound (0 to 1000000).
-    rank: which of the answers that compile counts: the first one asked for ("order"), the likeliest ("chance"), the one
-        with the smallest edit ("edit"), or the one that most answers agree on ("vote").
+    rank: which of the answers that compile counts: the one with the smallest edit ("edit"), the likeliest ("chance"),
+        the first one asked for ("order"), or the one that most answers agree on ("vote").
     careful: whether answers come last that look as if they compile because something was taken out.
     The other fields are those of Asking.
     """
 
+    rustfix_first: bool = True
     candidates: int = ranged(8, at_least=1, at_most=64)
     branches: int = ranged(2, at_least=1, at_most=16)
     suggestions: bool = True
     rounds: int = ranged(2, at_least=0, at_most=20)
+    patience: float = ranged(8.0, above=0)
     budget: int = ranged(0, at_least=0, at_most=1_000_000)
-    rank: str = choice("chance", "order", "edit", "vote")
+    rank: str = choice("edit", "chance", "order", "vote")
     careful: bool = True
 
     needs_chances: ClassVar[bool] = True
@@ -83,25 +87,22 @@ class Search(Asking):
         """The questions that go on elsewhere with the answer to one. The last departure comes first, so that a model
         which has the program in memory begins there, and takes back less and less."""
         root, text = searched.root, searched.program.rstrip("\n")
-        begun: dict[str, int] = {}  # the beginning of an answer -> how much of it is the program's
+        asked: list[tuple[int, Prompt]] = []  # how much of an answer's beginning is a copy, and the question
+        least = (root.chance or 0.0) - self.patience
         for departure in root.departures:
-            start = departure.before + departure.token
-            if not root.text.startswith(start) and list(begun.values()).count(len(departure.before)) < self.branches:
-                begun[start] = len(departure.before)
-        begun = dict(islice(begun.items(), self.candidates - 1))
+            begun, place = departure.before + departure.token, len(departure.before)
+            taken = [at for at, _ in asked].count(place)
+            if not root.text.startswith(begun) and taken < self.branches and len(asked) < self.candidates - 1:
+                rest = root.prompt.copy_from[place:]
+                asked.append((place, replace(root.prompt, begun=begun, copy_from=rest, departures=0, least=least)))
         if self.suggestions:
-            seen = {text, root.program.rstrip("\n")}
+            known = {text, root.program.rstrip("\n")}
             for program in suggested(searched.program, searched.check.diagnostics):
-                if (whole := program.rstrip("\n")) not in seen:
-                    seen.add(whole)
-                    begun[whole] = next(
-                        (i for i, (a, b) in enumerate(zip(whole, text, strict=False)) if a != b), len(text)
-                    )
-        rest = root.prompt.copy_from
-        return [
-            replace(root.prompt, begun=start, copy_from=rest[min(place, len(text)) :], departures=0)
-            for start, place in sorted(begun.items(), key=lambda item: -item[1])
-        ]
+                if (whole := program.rstrip("\n")) not in known:
+                    known.add(whole)
+                    prompt = replace(root.prompt, begun=whole, copy_from=root.prompt.stop[0], departures=0)
+                    asked.append((_common(whole, text), prompt))
+        return [prompt for _, prompt in sorted(asked, key=lambda entry: -entry[0])]
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,11 @@ def _promising(searched: Sequence[_Searched]) -> list[Try]:
             if (better or other) and normal(t.program) not in seen:
                 found[normal(t.program)] = (*_badness(t.check), -chance), t
     return [t for _, t in sorted(found.values(), key=lambda entry: entry[0])]
+
+
+def _common(a: str, b: str) -> int:
+    """How many characters two texts begin with alike."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def _badness(check: Check) -> tuple[int, int]:

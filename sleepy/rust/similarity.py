@@ -10,9 +10,10 @@ import difflib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
-from sleepy.rust.tokens import anonymous, tokens
+from sleepy.rust.tokens import anonymous, tokens, with_library_names
 
 N = 5
 T = TypeVar("T")
@@ -35,16 +36,30 @@ def fingerprint(program: str) -> Fingerprint:
     return Fingerprint(_grams([t.text for t in tokens(program)]), _grams(anonymous(program)))
 
 
-def edit_print(broken: str, fix: str) -> frozenset[tuple[str, ...]]:
-    """What was changed, whatever the names and literals: 3-grams of the tokens deleted and inserted at each place, with
-    two tokens of context on either side. Empty where only names or literals changed."""
-    before, after, found = anonymous(broken), anonymous(fix), set()
+@dataclass(frozen=True)
+class EditPrint:
+    """A repair: what is changed, and the 5-grams of the program that it is changed in. Names that the program declares
+    and literals are anonymised, those of libraries are not: `Rc::clone` and `Vec::new` are different edits."""
+
+    edit: frozenset[tuple[str, ...]]
+    program: frozenset[tuple[str, ...]]
+
+    def like(self, other: EditPrint) -> float:
+        """The similarity of the edits times that of the programs; 0 where only own names or literals change."""
+        edits = jaccard(self.edit, other.edit) if self.edit and other.edit else 0.0
+        return edits and edits * jaccard(self.program, other.program)
+
+
+def edit_print(broken: str, fix: str) -> EditPrint:
+    """The print of a repair. The edit: 2-grams of the tokens deleted and inserted at each place, with one token of
+    context on either side."""
+    before, after, found = with_library_names(broken), with_library_names(fix), set()
     for kind, a, b, c, d in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if kind != "equal":
             cut, new = before[a:b], after[c:d]
-            words = ["<", *before[max(0, a - 2) : a], "cut", *cut, "new", *new, "end", *before[b : b + 2], ">"]
-            found |= {tuple(words[i : i + 3]) for i in range(len(words) - 2)}
-    return frozenset(found)
+            words = ["<", *before[max(0, a - 1) : a], "cut", *cut, "new", *new, "end", *before[b : b + 1], ">"]
+            found |= set(pairwise(words))
+    return EditPrint(frozenset(found), _grams(before))
 
 
 def jaccard(a: frozenset[T], b: frozenset[T]) -> float:

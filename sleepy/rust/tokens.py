@@ -51,6 +51,28 @@ def anonymous(program: str) -> list[str]:
     return [t.text if t.kind == "mark" or t.text in KEYWORDS else t.kind for t in tokens(program)]
 
 
+_DECLARING = frozenset("const enum fn for let mod mut ref static struct trait type".split())
+
+
+def with_library_names(program: str) -> list[str]:
+    """Token texts as of `anonymous`, but names that the program does not declare stay: what it uses of libraries is
+    left. A name counts as declared after a keyword that declares and before a colon (a field, a parameter); variants
+    and names in patterns are not found."""
+    stream = tokens(program)
+    after = [*(t.text for t in stream[1:]), ""]
+    before = ["", *(t.text for t in stream)]
+    words = [t.kind == "word" and t.text not in KEYWORDS for t in stream]
+    declared = {
+        t.text
+        for t, word, b, a in zip(stream, words, before, after, strict=False)
+        if word and (b in _DECLARING or a == ":")
+    }
+    return [
+        t.text if t.kind == "mark" or t.text in KEYWORDS or (word and t.text not in declared) else t.kind
+        for t, word in zip(stream, words, strict=True)
+    ]
+
+
 @dataclass(frozen=True)
 class Function:
     """A function with a body: `start` and `end` are the places just inside its braces."""

@@ -24,9 +24,9 @@ def test_what_is_written_is_read(tmp_path: Path, koan: Task) -> None:
 
 
 @pytest.mark.parametrize(("change", "said"), [
-    ({"level": 4}, "level: found 4, expected 1, 2 or 3"),
+    ({"level": 8}, "level: found 8, expected a whole number from 1 to 7"),
     ({"edition": "2015"}, "edition: found '2015', expected one of 2018, 2021, 2024"),
-    ({"level": True}, "level: found True, expected 1, 2 or 3"),
+    ({"level": True}, "level: found True, expected a whole number from 1 to 7"),
     ({"tests": "assert!(true);"}, "tests: found 'assert!(true);', expected a list"),
     ({"tests": []}, "tests: found [], expected a list of Rust statements, at least one"),
     ({"fix": ""}, "fix: found '', expected a text"),

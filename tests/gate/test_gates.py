@@ -62,6 +62,8 @@ def test_the_panel_is_drawn_by_the_seed_and_never_what_is_reported_on():
     few = TaskSet("koans[2]", "2", exam.tasks[:2])
     with pytest.raises(ConfigError, match=r"gate.tasks=exam: 2 of these koans are frozen and in koans\[2\]"):
         NoLoss(tasks="exam").panel(few, 0)
+    with pytest.raises(ConfigError, match=r"gate.tasks=exam: 63 of these koans are frozen and in koans_ladder"):
+        NoLoss(tasks="exam").panel(frozen("koans_ladder"), 0)
 
 
 def test_no_loss_takes_a_draw_and_refuses_one_regression_more():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sleepy.artifacts import Completion, HotAdapter, Prompt, Served, Task, TaskSet
-from sleepy.engines.engine import NONE_KNOWN, Done, Known, ignore
+from sleepy.engines.engine import NONE_KNOWN, Done, Known, ignore, in_depth
 from sleepy.errors import EngineError
 from sleepy.evaluate.harness import Examination
 from sleepy.repair.strategy import Strategy
@@ -20,7 +20,7 @@ from sleepy.sandbox.checker import Checker
 class Recorded:
     """An engine with an answer for each prompt, in the order in which they are asked; it dies when they are used up."""
 
-    texts: list[str]
+    texts: list[str | Completion]
     known_weights: bool = True
     asked: list[Prompt] = field(default_factory=list)
 
@@ -36,11 +36,15 @@ class Recorded:
         for place, prompt in enumerate(prompts):
             if place in known:
                 continue
-            if not self.texts:
-                raise EngineError("no more answers")
-            self.asked.append(prompt)
-            found[place] = Completion(self.texts.pop(0), 100, 10, 0.5)
-            done(place, found[place])
+
+            def answer(prompt: Prompt) -> Completion:
+                if not self.texts:
+                    raise EngineError("no more answers")
+                self.asked.append(prompt)
+                text = self.texts.pop(0)
+                return Completion(text, 100, 10, 0.5) if isinstance(text, str) else text
+
+            found[place] = in_depth(place, prompt, answer, done)
         return [found[place] for place in range(len(prompts))]
 
 
@@ -49,7 +53,7 @@ def served(*adapters: str) -> Served:
 
 
 def repaired(
-    task: Task, checker: Checker, repair: Strategy, *texts: str, adapters: Sequence[str] = ()
+    task: Task, checker: Checker, repair: Strategy, *texts: str | Completion, adapters: Sequence[str] = ()
 ) -> tuple[Result, list[Prompt]]:
     """What comes of a task when the model answers with `texts`, and what it was asked."""
     engine = Recorded(list(texts))

@@ -92,7 +92,7 @@ def test_shots_are_alike_and_never_the_task_nor_a_koan() -> None:
         assert len(found) == 3 and pair not in found and not koans & {t for f in found for t in (f.id, f.broken)}
         assert all(f.code == pair.code for f in found[:1])
         alike[found[0].pattern == pair.pattern] += 1
-    assert alike[True] > 8 * alike[False]
+    assert alike[True] > 6 * alike[False]  # of all pairs 634 and 75
     copy = replace(PAIRS.tasks[0], id="copy", skeleton="")
     assert PAIRS.tasks[0] not in nearest(copy, shown(copy), 16)
 
