@@ -107,7 +107,7 @@ def test_a_sweep_killed_three_times_at_random_ends_like_an_unbroken_one(
     lasted = time.monotonic() - start
     rng = random.Random(seed)
     for _ in range(3):
-        end = time.monotonic() + rng.uniform(0.1, 0.5) * lasted
+        end = time.monotonic() + rng.uniform(0.1, 0.3) * lasted
         killed(broken, *words, until=lambda end=end: time.monotonic() > end)
     last = sleepy(broken, "-m", *words)
     assert last.returncode == 0, last.stderr
