@@ -59,7 +59,7 @@ def register() -> None:
 
 def guarded(app: Callable[[], object]) -> None:
     """Run a Hydra application. Whatever a user can fix becomes its message and exit code 1; Ctrl-C becomes 130."""
-    sys.argv[1:] = [_SHORT.sub(lambda found: _MEANT[found[0]], word) for word in sys.argv[1:]]
+    sys.argv[1:] = [meant(word) for word in sys.argv[1:]]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand the exceptions to us
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended politely is ended like Ctrl-C
     typed = sys.argv[1:]
@@ -83,6 +83,11 @@ def guarded(app: Callable[[], object]) -> None:
         _end(refusal_text(error, "a file"), 1)
     except Exception as error:
         _unexpected(error)
+
+
+def meant(word: str) -> str:
+    """A word of the command line, with an old spelling replaced."""
+    return _SHORT.sub(lambda found: _MEANT[found[0]], word)
 
 
 def help_text(words: list[str]) -> str:
@@ -139,8 +144,8 @@ def _explained(error: Exception, asked: argparse.Namespace) -> str:
     if asked.config_path or asked.config_name:
         chosen = [word for word in asked.overrides if word.partition("=")[0].lstrip("+~") in (*groups(), "experiment")]
         fixed = (
-            f"{' '.join(chosen)}: a recorded config has its choices written out, and none can be made anew. Give the "
-            "command in overrides.yaml again, with the choice changed"
+            f"{' '.join(chosen)}: the choices of a recorded config cannot be changed. Instead run the command in "
+            "overrides.yaml again, with that choice changed"
         )
         return fixed if chosen else " ".join(f"{error} {error.__cause__ or ''}".split())
     from sleepy.explain import explain

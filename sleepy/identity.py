@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,7 @@ from typing import Any
 from sleepy.artifacts import digest_of, digest_of_file
 from sleepy.errors import SleepyError
 from sleepy.exam.builtin import frozen
-from sleepy.pairs.builtin import load_pairs
-from sleepy.pairs.episodes import Episodes
+from sleepy.pairs.material import Pairs
 from sleepy.sandbox.rustc import toolchain
 from sleepy.settings import GROUPS, Settings
 from sleepy.sources import code_digest, modules_of
@@ -80,7 +79,7 @@ class Identities:
         if "prove" in stages:
             found["rustc"] = toolchain().version
             found["tasks"] = self._once("tasks", s.tasks, lambda: s.tasks.load().digest)
-            found["pairs"] = self._pairs.digest
+            found["pairs"] = self._once("pairs", s.data, lambda: _digest(s.data.load()))
         if "gate" in stages and s.gate.tasks != "exam":
             found["gate"] = self._once("gate", s.gate.tasks, lambda: frozen(s.gate.tasks).digest)
         if "baseline" in stages:
@@ -88,16 +87,10 @@ class Identities:
         if "train" in stages:
             found["algo"] = self._once("algo", s.algo, s.algo.reads)
             found["stream"] = self._once("stream", s.stream, lambda: s.stream.reads(self._tracker))
-            if isinstance(s.data, Episodes):
-                data = s.data
-                found["data"] = self._once("data", data, lambda: data.reads(self._pairs))
+            found["data"] = self._once("data", s.data, lambda: s.data.reads(s.data.load()))
         if "subspace" in stages:
             found["subspace"] = self._once("subspace", s.subspace.runs, lambda: self._adapters(s.subspace.runs))
         return found
-
-    @functools.cached_property
-    def _pairs(self) -> Any:
-        return load_pairs()
 
     def _adapters(self, places: Sequence[str]) -> dict[str, list[str]]:
         found = adapter_folders(self._tracker, places)
@@ -125,6 +118,11 @@ def without(config: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
         if name not in here:
             out[name] = without(value, below) if below and isinstance(value, Mapping) else value
     return out
+
+
+def _digest(pairs: Pairs) -> str:
+    """Of all that may be trained on or is held out."""
+    return digest_of([pairs.digest, *(asdict(other) for other in (*pairs.chats, *pairs.unseen))])
 
 
 def _quantized(s: Settings) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ class Asked:
     words: tuple[str, ...]
     experiment: str
     identity: Identity
+    warnings: tuple[str, ...] | None  # of the check; None: it is still to come
 
 
 def run(config: DictConfig) -> None:
@@ -54,12 +55,11 @@ def run(config: DictConfig) -> None:
     chosen |= {k: v for k, v in hydra.runtime.choices.items() if v}
     choices = {group: name_of(getattr(s, group), chosen.get(group)) for group in GROUPS}
     tracker, cache = s.track.open(), Path(s.cache).expanduser()
-    if not sweeps:
-        check(s, stages, choices, tracker)
+    warnings = None if sweeps else check(s, stages, choices, tracker)
     resolved: Any = OmegaConf.to_container(config, resolve=True)
     identity = Identities(tracker, cache).of(s, stages, resolved)
     overrides = (*words, *hydra.overrides.task)
-    asked = Asked(s, stages, resolved, choices, overrides, chosen.get("experiment", ""), identity)
+    asked = Asked(s, stages, resolved, choices, overrides, chosen.get("experiment", ""), identity, warnings)
     if not sweeps:
         _new_run(asked, tracker)
         return
@@ -89,10 +89,9 @@ def _new_run(asked: Asked, tracker: Tracker) -> None:
         hush()
     with tracker.run(name=tracker.name_of(asked.words, parent), tags=tags, parent=parent) as tracked:
         log.config(tracked, asked.resolved, list(asked.words))
-        if parent:
-            check(s, stages, choices, tracker)
+        warnings = check(s, stages, choices, tracker) if asked.warnings is None else asked.warnings
         folder = Path(hydra.runtime.output_dir)
-        context = Context(s, stages, choices, asked.words, tracker, tracked, folder, Stages())
+        context = Context(s, stages, choices, asked.words, tracker, tracked, folder, Stages(), warnings)
         lab = job(context)
         tracked.metrics({f"seconds/{k}": v for k, v in context.watch.seconds.items()})
         tracked.metrics({"disk/bytes": size_of(folder) + size_of(tracked.folder)})

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from sleepy.artifacts import BaseModel, TaskSet
+from sleepy.artifacts import BaseModel, Task, TaskSet
 from sleepy.context import Context
 from sleepy.deliver.deliver import Delivery, deliver
 from sleepy.deliver.merge import merge
+from sleepy.evaluate.answers import MEASURED
 from sleepy.evaluate.candidates import Adapted, Base, Live, Measured, Routed
+from sleepy.evaluate.clusters import clustered
 from sleepy.evaluate.examiner import Examiner
 from sleepy.evaluate.stats import compare
 from sleepy.evaluate.strata import compare_unhelped
@@ -19,10 +21,11 @@ from sleepy.exam.audit_page import write_audit
 from sleepy.exam.builtin import every_koan
 from sleepy.gate.gate import Verdict
 from sleepy.own_code.repair import find, repair_own
-from sleepy.pairs.builtin import load_pairs
+from sleepy.pairs.material import Pairs
 from sleepy.progress import say
 from sleepy.results import Scores
 from sleepy.routing.route import accuracy
+from sleepy.rust.messages import full_message
 from sleepy.sandbox.checker import Checker
 from sleepy.study.lab import Lab, Recipe
 from sleepy.study.promotion import promote, to_repair_with
@@ -43,18 +46,32 @@ def fetch(c: Context) -> BaseModel:
     return base
 
 
-def prove(c: Context) -> tuple[TaskSet, TaskSet, Checker]:
-    """Koans, each proven by rustc, and the pairs, which are proven when they are drawn."""
-    pairs = load_pairs()
+def prove(c: Context) -> tuple[TaskSet, Pairs, Checker]:
+    """Koans, each proven by rustc, and the pairs: a user's own are proven here, those of sleepy when they are drawn."""
+    pairs = c.s.data.load()
     exam = c.s.stream.exam(c.s.tasks.load(), pairs, c.s.seed)
     checker = c.s.sandbox.open(c.cache)
     with c.watch.stage("prove", 2 * len(exam), "check") as done:
-        require_proof(exam.tasks, checker, done)
+        require_proof(exam.tasks, checker, done, exam.places)
     log.task_set(c.run, exam, "evaluation")
-    return exam, pairs, checker
+    for warning in c.warnings:
+        say(f"warning: {warning}")
+    return exam, _proven(c, pairs, checker) if c.s.data.own else pairs, checker
 
 
-def audit_exam(c: Context, exam: TaskSet, pairs: TaskSet, checker: Checker) -> None:
+def _proven(c: Context, pairs: Pairs, checker: Checker) -> Pairs:
+    """A user's own pairs, each proven by rustc and with the message that rustc has for it."""
+    both = (*pairs.tasks, *(pair for pair in pairs.unseen if isinstance(pair, Task)))
+    if both:
+        with c.watch.stage("pairs", 2 * len(both), "check") as done:
+            require_proof(both, checker, done, pairs.places)
+    say(f"{len(pairs) + len(pairs.chats)} pairs to train on, {len(pairs.unseen)} held out")
+    checks = checker.check_all([t.broken_job for t in pairs])
+    said = [t.message or full_message(check.diagnostics) for t, check in zip(pairs, checks, strict=True)]
+    return replace(pairs, tasks=tuple(replace(t, message=m) for t, m in zip(pairs, said, strict=True)))
+
+
+def audit_exam(c: Context, exam: TaskSet, pairs: Pairs, checker: Checker) -> None:
     """The exam examined: cheats and near-duplicates too. Raises DataError when anything is found."""
     with c.watch.stage("pairs", 2 * len(pairs), "check") as done:
         require_proof(pairs.tasks, checker, done)
@@ -65,14 +82,14 @@ def audit_exam(c: Context, exam: TaskSet, pairs: TaskSet, checker: Checker) -> N
     c.run.artifact(write_audit(c.folder, exam, rows, findings))
 
 
-def open_lab(c: Context, base: BaseModel, exam: TaskSet, pairs: TaskSet, checker: Checker) -> Lab:
+def open_lab(c: Context, base: BaseModel, exam: TaskSet, pairs: Pairs, checker: Checker) -> Lab:
     """Everything that trains and measures. Raises ConfigError when the gate would choose by what is reported on."""
     s = c.s
     panel = s.gate.panel(exam, s.seed) if {"gate", "train"} <= set(c.stages) else TaskSet("none", "", ())
     s.stream.check_panel(exam, panel)
     recipe = Recipe(
         name=c.choices["algo"], algo=s.algo, lora=s.lora, train=s.train, data=s.data, seed=s.seed, device=s.device,
-        checkpoints=Path(s.checkpoints),
+        checkpoints=Path(s.checkpoints), ability=s.ability,
     )  # fmt: skip
     return Lab(
         recipe=recipe, base=base, pairs=pairs, exam=exam, panel=panel, gate=s.gate, checker=checker,
@@ -83,7 +100,7 @@ def open_lab(c: Context, base: BaseModel, exam: TaskSet, pairs: TaskSet, checker
 def open_examiner(c: Context, checker: Checker) -> Examiner:
     """What asks candidates, as the settings say."""
     return Examiner(
-        engine=c.s.engine, repair=c.s.repair, judge=checker, known=c.cache / "baselines",
+        engine=c.s.engine, repair=c.s.repair, judge=checker, known=c.cache / MEASURED,
         episodes=Path(c.s.episodes).expanduser(), run=c.run.id, scratch=c.folder / "scratch", stages=c.watch,
     )  # fmt: skip
 
@@ -121,6 +138,8 @@ def unite(c: Context, lab: Lab, steps: Sequence[Step]) -> Live:
         with c.watch.stage("combine", unit="adapter"):
             one = c.s.merge.combine(list(adapters.values()), lab.base, c.folder / "adapter", c.s.seed)
         log.adapter(c.run, one)
+        if c.s.ability and (found := lab.ability(one)):
+            log.ability(c.run, found, lab.steps_done)
         result = Adapted(lab.base, one)
         _tag(c, result)
     return result
@@ -139,6 +158,8 @@ def evaluate(c: Context, lab: Lab, result: Live) -> Measured[Live]:
         figures = accuracy(result.route(), lab.exam.tasks, broken, list(result.members))
         c.run.metrics({f"routing/{figure}": value for figure, value in figures.items()})
         say("routing: " + ", ".join(f"{n:g} {word}" for word, n in figures.items() if "share" not in word))
+    elif isinstance(result, Adapted):
+        c.run.metrics({f"held_out/{name}": value for name, value in lab.unseen_loss(result.adapter).items()})
     after = lab.measure(result, lab.exam)
     log.scores(c.run, c.folder, after.scores, "eval")
     return after
@@ -159,13 +180,15 @@ def gate(c: Context, lab: Lab, before: Measured[Base], after: Measured[Live], st
         verdict = cycles
     else:
         gated = lab.measure(Base(lab.base), lab.panel, "gate: baseline")
-        verdict = c.s.gate.judge(gated, lab.measure(after.candidate, lab.panel, "gate"))
+        verdict = lab.judge(gated, lab.measure(after.candidate, lab.panel, "gate"))
     used = verdict.promoted and promote(lab, verdict, _artifacts_of(c, verdict.candidate), beside=not cycles)
     if verdict.promoted and not used and isinstance(verdict.candidate, Adapted):  # routed ones have no place to be used
         told = verdict.reason.removeprefix("promoted: ")
         reason = f"refused: the adapter in use stays; beside the base, {told}"
         verdict = replace(verdict, promoted=False, reason=reason)
     log.verdict(c.run, compare(before.scores, after.scores), verdict)
+    for by in ("pattern", "family"):
+        log.clusters(c.run, clustered(before.scores, after.scores, by))
     if unhelped := compare_unhelped(before.scores, after.scores):
         log.unhelped(c.run, unhelped)
     log.koans(c.run, before.scores, after.scores)

@@ -37,7 +37,7 @@ class Change:
         file is not any more what was repaired."""
         raw = self.path.read_bytes()
         if _text(self.path) != self.before:
-            raise DataError(f"{self.path} was changed meanwhile, and is left as it is: repair it again")
+            raise DataError(f"{self.path} was changed meanwhile and is left as it is. Repair it again")
         text = self.after.replace("\n", "\r\n") if b"\r\n" in raw else self.after
         partial = self.path.with_name(f".{self.path.name}.part")
         partial.write_bytes(text.encode())
@@ -100,7 +100,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: {error}, expected Rust in UTF-8") from error
+        raise DataError(f"{path} is not UTF-8: {error}") from error
 
 
 def _count(errors: tuple[Diagnostic, ...]) -> str:

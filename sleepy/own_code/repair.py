@@ -17,10 +17,11 @@ from sleepy.sandbox.checker import Checker, Judge
 def find(place: str) -> Path:
     """The file or project folder that a user names. Raises ConfigError when there is none."""
     path = Path(place).expanduser().resolve()
-    if not place or not path.exists():
-        raise ConfigError(f"file: got {place or 'nothing'}, must be a Rust file or the folder of a cargo project")
-    if path.is_file() and path.suffix != ".rs":
-        raise ConfigError(f"file: got {place}, must be a file that ends in .rs, or the folder of a cargo project")
+    wrong = "it is empty" if not place else f"there is no {place}" if not path.exists() else ""
+    if not wrong and path.is_file() and path.suffix != ".rs":
+        wrong = f"{place} does not end in .rs"
+    if wrong:
+        raise ConfigError(f"file must name a Rust file or the folder of a cargo project, but {wrong}")
     return path
 
 
@@ -38,9 +39,10 @@ def repair_own(
         left = ", ".join(code or "a syntax error" for code in attempt.codes)
         if cut := cut_answers(scores):
             say(f"{task.id}: {cut}")
+        tried = "1 answer" if len(result.attempts) == 1 else f"{len(result.attempts)} answers"
         say(
-            f"{task.id}: {len(result.attempts)} answers tried, none compiles ({left} left). "
-            "Try repair=multi_turn or repair=best_of_n"
+            f"{task.id}: {tried} tried, none compiles ({left} left). Try another strategy (repair=multi_turn or "
+            "best_of_n) or a larger model"
         )
         return None
 

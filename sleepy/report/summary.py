@@ -7,11 +7,14 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from sleepy.artifacts import Adapter, GgufFile, Mix, TaskSet
+from sleepy.artifacts import Adapter, GgufFile, TaskSet
+from sleepy.evaluate.ability import Ability
 from sleepy.evaluate.candidates import Candidate
+from sleepy.evaluate.clusters import Clustered, clustered
 from sleepy.evaluate.metrics import cut_answers, summary
 from sleepy.evaluate.stats import changes_by_family, compare, p_text
 from sleepy.gate.gate import Verdict
+from sleepy.pairs.material import Mix
 from sleepy.results import Comparison, Course, Scores
 from sleepy.study.step import History
 
@@ -32,6 +35,7 @@ class RunSummary:
     delivered: the exported file's own scores on the same koans.
     cached: which of "baseline", "trained" and "delivered" come from the cache and not from this run.
     course: None where there was no stream of tasks. history: None where there were no cycles.
+    ability: what general texts say of the adapter; None where they were not asked.
     """
 
     name: str
@@ -58,6 +62,7 @@ class RunSummary:
     warnings: tuple[str, ...] = ()
     course: Course | None = None
     history: History | None = None
+    ability: Ability | None = None
 
     @property
     def command(self) -> str:
@@ -177,6 +182,12 @@ def limits(run: RunSummary) -> str:
         return f"{text} The difference found here is larger than chance would explain."
     due = "This difference may be due to chance; smaller" if changed else "Smaller"
     return f"{text} {due} real differences could go undetected with this many koans."
+
+
+def by_cluster(run: RunSummary) -> list[Clustered]:
+    """The paired comparison by pattern and by family, of which there must be several."""
+    found = [clustered(run.before, run.after, by) for by in ("pattern", "family")]
+    return [units for units in found if units.clusters > 1]
 
 
 def duration(seconds: float) -> str:

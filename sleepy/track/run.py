@@ -73,6 +73,12 @@ class Run:
         with self._store.client() as client:
             client.log_text(self.id, text, name)
 
+    def place(self, path: Path) -> str:
+        """How a tag names a file: below the store's folder by its path from there, so that it stays true when a
+        project is moved; else by its whole path."""
+        whole = path.resolve()
+        return str(whole.relative_to(self._store.folder) if whole.is_relative_to(self._store.folder) else whole)
+
     def table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         """Write rows of equal keys as the artifact `name`.json, which MLflow shows as a table. If the run has one
         of that name, the rows are added to it."""
