@@ -130,9 +130,12 @@ def _for_hydra(typed: list[str]) -> list[str]:
     if asked.config_path:  # Hydra would look for it beside run.py alone
         here = Path(asked.config_path).resolve()
         line = [str(here) if word == asked.config_path and here.is_dir() else word for word in line]
-        line += ["++hydra.callbacks.sweep._target_=sleepy.sweep.SweepCallback"] if sweeps else []
+        if sweeps:
+            from sleepy.sweep.words import RECORDED
+
+            line.append(RECORDED)
     elif sweeps:
-        from sleepy.sweep import first_choices
+        from sleepy.sweep.words import first_choices
 
         line = first_choices(line, asked.overrides)
     return line
