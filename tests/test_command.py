@@ -62,7 +62,7 @@ def test_no_home_is_needed_to_find_the_cache(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(("words", "data"), [
     (["stream=sequential"], "all"), (["stream=sequential", "algo=replay"], "mixed"),
     (["stream=sequential", "algo=replay", "data=all"], "all"), (["algo=replay"], "mixed"),
-    (["algo=replay", "data=all"], "all"), (["algo=targeted"], "targeted"), ([], "failures"),
+    (["algo=replay", "data=all"], "all"), (["algo=targeted"], "targeted"), ([], "all"),
 ])  # fmt: skip
 def test_an_algorithm_brings_its_mix_and_the_command_line_wins(words: list[str], data: str) -> None:
     assert type(chosen(*words).data).__module__ == f"sleepy.pairs.{data}"
