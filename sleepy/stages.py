@@ -107,7 +107,7 @@ def train(c: Context, lab: Lab, before: Measured[Base]) -> tuple[Step, ...]:
     steps = c.s.stream.run(lab)
     if went := course(before.scores, steps):
         log.course(c.run, c.folder, went)
-    if not c.s.stream.several:
+    if not (c.s.stream.several or c.s.routing.routes):
         _tag(c, after_all(before.candidate, steps))
     return steps
 
@@ -118,6 +118,11 @@ def unite(c: Context, lab: Lab, steps: Sequence[Step]) -> Live:
     adapters = {step.name: step.adapter for step in steps if step.adapter}
     if c.s.stream.several and c.s.routing.routes:
         result = Routed(lab.base, adapters, c.s.routing, lab.pairs)
+    elif c.s.routing.routes and isinstance(result, Adapted):
+        algo, own = c.s.algo, c.s.algo.each_task(result.adapter, lab.base, c.folder / "tasks")
+        tasks = {pair.pattern: algo.task_of(pair) for pair in lab.pairs}  # routers know patterns
+        members = {pattern: own[task] for pattern, task in tasks.items() if task in own}
+        result = Routed(lab.base, members, c.s.routing, lab.pairs)
     elif c.s.stream.several:
         with c.watch.stage("combine", unit="adapter"):
             one = c.s.merge.combine(list(adapters.values()), lab.base, c.folder / "adapter", c.s.seed)

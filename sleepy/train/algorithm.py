@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from sleepy.adapters.folder import seal
-from sleepy.artifacts import Adapter, BaseModel
+from sleepy.artifacts import Adapter, BaseModel, Task
 from sleepy.errors import TrainingError
 from sleepy.files import whole
 from sleepy.progress import say
@@ -90,6 +90,20 @@ class Algorithm:
         """Raises ConfigError for what this machine cannot do, before anything is fetched."""
         check_machine(train, device)
 
+    @property
+    def splits(self) -> bool:
+        """Whether the mix of a single run is several tasks to it, told apart by `task_of`."""
+        return False
+
+    def task_of(self, pair: Task) -> str:
+        """The name of the task that a pair belongs to, where the method `splits` a mix."""
+        return ""
+
+    def planned(self, train: Train, mix: Sequence[Task], *, alone: bool) -> Train:
+        """`train` with its steps, for a training on `mix`; `alone`: see Training. Raises DataError for a mix that the
+        method cannot learn from."""
+        return train.on(len(mix))
+
     def reads(self) -> list[str]:
         """Digests of the files that the options name and that the result depends on."""
         return []
@@ -136,10 +150,10 @@ class Algorithm:
         goes to `folder`, of which the folder `memory` is recorded."""
         return dict(adapters), {}
 
-    def each_task(self, adapter: Adapter, base: BaseModel, folder: Path) -> list[Adapter]:
-        """The adapters by which the tasks of a stream so far are answered, in their order, where a method keeps them
-        apart; [] where one adapter answers all. `adapter` is the newest task's; what is written goes to `folder`."""
-        return []
+    def each_task(self, adapter: Adapter, base: BaseModel, folder: Path) -> dict[str, Adapter]:
+        """The adapters by which the tasks so far are answered, by name and in their order, where a method keeps them
+        apart; {} where one adapter answers all. `adapter` is what `fit` gave last; what is written goes to `folder`."""
+        return {}
 
     def forget(self, folder: Path) -> None:
         """Remove the checkpoint, in `folder`, of a run that has come to its end."""
