@@ -47,6 +47,7 @@ def run(config: DictConfig) -> None:
         log.config(tracked, resolved, list(overrides))
         folder = Path(hydra.runtime.output_dir)
         context = Context(s, stages, choices, overrides, tracker, tracked, folder, Stages())
+        do.foretell(context)
         job(context)
         tracked.metrics({f"seconds/{k}": v for k, v in context.watch.seconds.items()})
 

@@ -21,18 +21,40 @@ from sleepy.exam.builtin import every_koan
 from sleepy.gate.gate import Verdict
 from sleepy.own_code.repair import find, repair_own
 from sleepy.pairs.builtin import load_pairs
-from sleepy.progress import say
+from sleepy.progress import say, spoken
 from sleepy.results import Scores
 from sleepy.routing.route import accuracy
 from sleepy.sandbox.checker import Checker
 from sleepy.study.lab import Lab, Recipe
 from sleepy.study.promotion import promote, to_repair_with
+from sleepy.study.single import Single
 from sleepy.study.step import Step, after_all, course, last_verdict
 from sleepy.subspace import page
 from sleepy.track import log
 from sleepy.track.adapters import adapter_folders
+from sleepy.track.times import Asks, expected
 
+_RECENT = 50  # earlier runs that are looked at
 MERGED = "merged"  # folder of the merged weights, where they are to stay
+
+
+def foretell(c: Context) -> None:
+    """Say what each stage may take, by earlier runs. It serves a person's plans alone, so whatever goes wrong here does
+    not end the run."""
+    try:
+        ours = c.tracker.find(c.run.id)
+        exam = c.s.stream.exam(c.s.tasks.load(), load_pairs(), c.s.seed) if "prove" in c.stages else ()
+        asks = Asks(len(exam), len(c.s.gate.panel(exam, c.s.seed)) if exam and "gate" in c.stages else 0)
+        found = expected(ours.data.params, c.tracker.recent(_RECENT), asks) if ours else None
+    except Exception as error:  # of any kind: data of the user's, a store that another program locks
+        say(f"expected time: unknown ({type(error).__name__})")
+        return
+    if not found:
+        say("expected time: no earlier run to go by")
+        return
+    stages = ", ".join(f"{stage} {spoken(seconds)}" for stage, seconds in found.seconds.items())
+    say(f"expected time: {spoken(sum(found.seconds.values()))} ({stages}), by run {found.run}")
+    c.watch.expect(found.seconds, repeat=not isinstance(c.s.stream, Single))
 
 
 def fetch(c: Context) -> BaseModel:

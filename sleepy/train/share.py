@@ -27,18 +27,18 @@ from sleepy.train.training import MEMORY, Past, Training
 @dataclass(frozen=True, kw_only=True)
 class Share(Algorithm):
     """Phase 1 makes the basis from existing adapters. Phase 2 trains B = [beta, tau] eps and A^T = [alpha, tau'] eps'
-    with the basis frozen: p (k + k') coefficients and phi (n + d + 2p) for the temporary factors tau of a layer. Phase 3
-    then decomposes all adapters again.
+    with the basis frozen: p (k + k') coefficients and phi (n + d + 2p) for the temporary factors tau of a layer.
+    Phase 3 then decomposes all adapters again.
 
-    In a single run the families or patterns of the mix are the tasks. Phase 1 trains an ordinary LoRA for each and makes
-    the basis of them, phases 2 and 3 go over the tasks once more. The result is the mean of the tasks' adapters; with
-    `routing=` each koan is answered by its task's own.
+    In a single run the families or patterns of the mix are the tasks. Phase 1 trains an ordinary LoRA for each and
+    makes the basis of them; phases 2 and 3 go over the tasks once more, each from its own coefficients. The result is
+    the mean of the tasks' adapters. With `routing=` each koan is answered by its task's own instead.
 
-    In a stream the first step trains an ordinary LoRA, each later step is phases 2 and 3 of a new task, whose adapter of
-    rank p is written. Each task is answered with its own coefficients, tasks to come with the newest adapter.
+    In a stream the first step trains an ordinary LoRA. Each later step is phases 2 and 3 of a new task, and writes its
+    adapter of rank p. Each task is answered with its own coefficients, tasks to come with the newest adapter.
 
-    The paper's basis (variance=0.6, p a third of lora.r) loses most of an adapter: what it drops of B and of A adds up
-    (see docs/explanation/algorithms.md). The defaults keep about nine tenths of ||dW||^2.
+    The paper's basis (variance=0.6, p a third of lora.r) loses most of an adapter. About variance^2 of ||dW||^2 is
+    kept, since B and A are decomposed apart, and less where p is below lora.r.
 
     k: number of directions of the basis in each layer. 0 takes as many as explain `variance`, but never more than the
         adapters have (at least 0).
@@ -103,9 +103,10 @@ class Share(Algorithm):
         if not (training.alone and self.splits):
             return super().fit(training)
         tasks: dict[str, list[Example]] = {}
-        for example in sorted((e for e in training.examples if e.task), key=lambda e: self.task_of(e.task)):
-            tasks.setdefault(self.task_of(example.task), []).append(example)
-        return Phases(training, tasks, self._rule, self.p, self.phi).run()
+        for example in training.examples:
+            if example.task:
+                tasks.setdefault(self.task_of(example.task), []).append(example)
+        return Phases(training, dict(sorted(tasks.items())), self._rule, self.p, self.phi).run()
 
     def adapt(self, model: Any, training: Training) -> tuple[Any, Shared | None]:
         """Phase 2's layers, or an ordinary LoRA where there is no basis yet; and that basis."""

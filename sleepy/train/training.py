@@ -69,8 +69,8 @@ class Training:
     record: everything that determines the result; written beside the adapter.
     tools: None where nothing can be asked of compiler and model.
     alone: the examples are all that is ever learned, and no step of a stream.
-    on_step: called with the number of each step, from 0, and its loss; also for the steps that a checkpoint brought. Its
-        learning rate follows where it is not that of `settings`.
+    on_step: called with the number of each step, from 0, and its loss; also for the steps that a checkpoint brought.
+        The step's learning rate follows where it is not that of `settings`.
     """
 
     base: BaseModel
