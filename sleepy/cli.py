@@ -124,6 +124,8 @@ def _wants_help(words: list[str]) -> bool:
 def _for_hydra(typed: list[str]) -> list[str]:
     """The command line as Hydra is given it."""
     asked, line = get_args_parser().parse_args(typed), typed
+    if not (asked.config_path or asked.config_name):  # a recorded config has its choices written out
+        line = [*line, *_searching(asked.overrides)]
     sweeps = asked.multirun or "hydra.mode=MULTIRUN" in asked.overrides
     if asked.config_path:  # Hydra would look for it beside run.py alone
         here = Path(asked.config_path).resolve()
@@ -134,6 +136,15 @@ def _for_hydra(typed: list[str]) -> list[str]:
 
         line = first_choices(line, asked.overrides)
     return line
+
+
+def _searching(words: list[str]) -> list[str]:
+    """`repair=search` as a word of its own, for the stages that show or repair one program, where the command line says
+    nothing else: neither how the model is asked nor by which engine, which may be one that tells no probabilities."""
+    said = {word.partition("=")[0].lstrip("+") for word in words}
+    stages = [word.partition("=")[2] for word in words if word.startswith("stages=")]
+    alone = stages and set(re.findall(r"\w+", stages[-1])) <= {"repair", "doubts"}
+    return ["repair=search"] if alone and not said & {"repair", "engine", "experiment"} else []
 
 
 def _explained(error: Exception, asked: argparse.Namespace) -> str:

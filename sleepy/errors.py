@@ -4,6 +4,18 @@ A `SleepyError` is shown as its message alone and ends the program with exit cod
 wrong and what to do. A model's wrong answer is a result and never one of these.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+MOST = 20  # problems that are listed one by one
+
+
+def several(problems: Sequence[str]) -> str:
+    """Problems, a line each; of many the first ones and how many there are."""
+    more = len(problems) - MOST
+    return "\n".join([*problems[:MOST], *([f"... and {more} more"] if more > 0 else [])])
+
 
 class SleepyError(Exception):
     """Anything a user can fix: shown without a traceback unless `debug=true`."""

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sleepy import stages as do
 from sleepy.context import Context
+from sleepy.forecast import foretell
 from sleepy.outcome import Outcome, report
 from sleepy.preflight import check, planned
 from sleepy.progress import Stages, hush
@@ -31,7 +32,7 @@ def run(config: DictConfig) -> None:
     chosen |= {k: v for k, v in hydra.runtime.choices.items() if v}
     choices = {group: name_of(getattr(s, group), chosen.get(group)) for group in GROUPS}
     tracker = s.track.open()
-    check(s, stages, choices, tracker)
+    warnings = check(s, stages, choices, tracker)
     parent = None
     if hydra.mode == RunMode.MULTIRUN:
         parent = tracker.parent(str(Path(hydra.sweep.dir).resolve()), "sweep")
@@ -40,14 +41,14 @@ def run(config: DictConfig) -> None:
         "algorithm": choices["algo"],
         **{group: choices[group] for group in ("model", "tasks", "data", "stream", "routing")},
     }
-    if {"fetch", "repair"} & set(stages):
+    if {"fetch", "repair", "doubts"} & set(stages):
         hush()
     with tracker.run(name=tracker.name_of(overrides, parent), tags=tags, parent=parent) as tracked:
         resolved: Any = OmegaConf.to_container(config, resolve=True)
         log.config(tracked, resolved, list(overrides))
         folder = Path(hydra.runtime.output_dir)
-        context = Context(s, stages, choices, overrides, tracker, tracked, folder, Stages())
-        do.foretell(context)
+        context = Context(s, stages, choices, overrides, tracker, tracked, folder, Stages(), warnings)
+        foretell(context)
         job(context)
         tracked.metrics({f"seconds/{k}": v for k, v in context.watch.seconds.items()})
 
@@ -55,10 +56,14 @@ def run(config: DictConfig) -> None:
 def job(c: Context) -> None:
     """The stages that were asked for, in order. Whatever is measured, decided on and delivered is one candidate."""
     stages = c.stages
+    if c.s.report.runs:
+        return do.report_runs(c)
     if "subspace" in stages:
         do.subspace(c)
     if "repair" in stages:
         do.repair(c)
+    if "doubts" in stages:
+        do.doubts(c)
     if "fetch" in stages:
         base = do.fetch(c)
     if "prove" in stages:

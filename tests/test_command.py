@@ -148,7 +148,7 @@ def test_what_this_machine_cannot_do_is_said_before_anything_is_fetched(
     (["engine=ollama"], "cannot put an adapter on the loaded model"),
     (["export.measure=true", "stages=[fetch,prove,baseline]"], "it needs the stage export"),
     (["stages=[fetch,prove,baseline,train,merge]"], "merge without export keeps nothing"),
-    (["file=a.rs"], "only used by the stage repair"), (["stages=[repair]"], "must name a Rust file"),
+    (["file=a.rs"], "only used by the stages repair and doubts"), (["stages=[repair]"], "must name a Rust file"),
     (["stream=given", "algo=none"], "Name PEFT folders or MLflow runs"),
     (["stream=given", "algo=none", "stream.adapters=[gone]"], "gone"),
     (["stream=each"], "Combine them (merge=average"), (["routing=oracle"], "use it with stream=each or stream=given"),
@@ -191,7 +191,7 @@ def test_what_only_the_swept_choices_have_can_be_swept_over(tmp_path: Path) -> N
 def test_a_sweep_is_refused_for_the_choices_that_lack_an_option() -> None:
     register()
     (_, problem) = explain(["data=all,failures,mixed", "data.examples=8", "merge=glob(*ties)", "merge.density=0.3"])
-    having = "data=all, episodes, mixed, pattern, replay, targeted have it"
+    having = "data=all, episodes, file, mixed, pattern, replay, targeted have it"
     assert problem == f"  data.examples: data=failures has no such option; {having}"
 
 
@@ -269,3 +269,24 @@ def test_a_koan_whose_fix_does_not_compile_is_named(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r"mine/one: the fix does not pass \(compile\)"):
         job(tmp_path, "tasks=file", "tasks.path=mine.jsonl", "stages=[prove]")
+
+
+@pytest.mark.parametrize(("words", "search"), [
+    (["stages=[repair]", "file=a.rs"], True), (["stages=[doubts]", "repair.candidates=4"], True),
+    (["stages=[ repair, doubts ]"], True), (["-m", "stages=[repair]", "file=a.rs,b.rs"], True),
+    (["stages=[repair]", "repair=hints"], False), (["stages=[repair]", "engine=ollama"], False),
+    (["stages=[repair]", "experiment=smoke"], False), (["stages=[fetch,prove,baseline]"], False),
+    (["stages=[fetch,prove,baseline,repair]"], False), ([], False),
+    (["--config-path", "old", "stages=[repair]"], False),
+])  # fmt: skip
+def test_a_users_own_code_is_searched_for_a_repair_unless_the_command_says_otherwise(
+    words: list[str], search: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sleepy.cli import guarded
+
+    seen: list[str] = []
+    monkeypatch.setattr(sys, "argv", ["run.py", *words])
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    guarded(lambda: seen.extend(sys.argv[1:]))
+    assert ("repair=search" in seen) == search and [word for word in seen if word in words] == words

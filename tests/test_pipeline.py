@@ -51,6 +51,17 @@ def test_what_is_measured_is_judged_promoted_and_delivered(run: Job, tmp_path: P
     assert {p.name for p in folder.iterdir()} == {"model-q8_0.gguf", "adapter.gguf", "Modelfile"}
 
 
+def test_general_texts_are_asked_and_may_decide(run: Job, tmp_path: Path) -> None:
+    found = run("gate.max_kl=1e-6")
+    assert found.data.metrics["ability/kl"] > 1e-6 and found.data.metrics["ability/base_loss"] > 0
+    assert found.data.tags["gate"] == "refused"
+    assert "its KL to the base on general texts is" in found.data.tags["gate.reason"]
+    assert "on general texts: loss" in (artifacts(found) / "report" / "report.md").read_text()
+    silent = run("ability=false")
+    assert "ability/kl" not in silent.data.metrics and silent.data.tags["gate"] == "promoted"
+    assert "general texts" not in (artifacts(silent) / "report" / "report.md").read_text()
+
+
 def test_nothing_large_is_left_behind(run: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run()
     (folder,) = tmp_path.glob("outputs/job-0")

@@ -44,6 +44,23 @@ def mcnemar_exact(fixes: int, regressions: int) -> float:
     return float(binomtest(fixes, changed, 0.5).pvalue) if changed else 1.0
 
 
+def mcnemar_mid(fixes: int, regressions: int) -> float:
+    """Two-sided mid-p of McNemar's test: outcomes that are more uneven than the observed one count whole, those that
+    are equally uneven half; 1 where nothing changed.
+
+    The exact test is conservative, as few outcomes are possible; this one is less so. It does not guarantee the level,
+    but exceeded it in none of 9595 scenarios. Source: M. W. Fagerland, S. Lydersen and P. Laake, BMC Medical Research
+    Methodology 13 (2013), 91.
+    """
+    from scipy.stats import binom
+
+    changed = fixes + regressions
+    if not changed:
+        return 1.0
+    sides = 1 if fixes == regressions else 2
+    return mcnemar_exact(fixes, regressions) - sides / 2 * float(binom.pmf(fixes, changed, 0.5))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """p values corrected for their number, in the given order. Source: S. Holm, Scand. J. Stat. 6 (1979), 65-70."""
     adjusted, largest = [0.0] * len(p_values), 0.0
@@ -131,6 +148,7 @@ def compare(before: Scores, after: Scores) -> Comparison:
         difference=(len(fixes) - len(regressions)) / len(pairs),
         interval=score_interval(len(pairs), len(fixes), len(regressions)),
         p_value=mcnemar_exact(len(fixes), len(regressions)),
+        mid_p=mcnemar_mid(len(fixes), len(regressions)),
         detectable=detectable(len(pairs), len(fixes) + len(regressions)),
     )
 

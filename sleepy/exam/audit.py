@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from types import MappingProxyType
 
 from sleepy.artifacts import Check, Task
-from sleepy.errors import DataError
+from sleepy.errors import DataError, several
 from sleepy.exam.cheats import cheats
 from sleepy.exam.contamination import LIMITS, Near, most_alike, most_alike_edits
 from sleepy.exam.mutants import mutants
@@ -57,13 +58,18 @@ def prove(tasks: Sequence[Task], checker: Checker, done: Callable[[], object] = 
     return findings
 
 
-def require_proof(tasks: Sequence[Task], checker: Checker, done: Callable[[], object] = lambda: None) -> None:
-    """`prove`, with a DataError that lists every finding."""
+def require_proof(
+    tasks: Sequence[Task],
+    checker: Checker,
+    done: Callable[[], object] = lambda: None,
+    places: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """`prove`, with a DataError that lists every finding; `places` are those of a user's own tasks: see TaskSet."""
     findings = prove(tasks, checker, done)
     if findings:
-        raise DataError(
-            "these tasks are not what they claim to be:\n" + "\n".join(f"  {f.task}: {f.problem}" for f in findings)
-        )
+        named = [(f"{places[f.task]}: {f.task}" if f.task in places else f.task, f.problem) for f in findings]
+        lines = [f"  {name}: {problem}" for name, problem in named]
+        raise DataError("these tasks are not what they claim to be:\n" + several(lines))
 
 
 def audit(

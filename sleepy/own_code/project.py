@@ -53,12 +53,17 @@ def mend(place: Path, checker: Checker, solve: Solve, edition: str) -> list[Chan
     if place.is_dir():
         with copied(checker.sandbox, place) as project:
             return list(_project(place, project, solve))
-    broken = _text(place)
-    if checker.check(broken, (), edition).passed:
+    task = own_file(place, edition)
+    if checker.check(task.broken, (), edition).passed:
         say(f"{place.name} compiles: there is nothing to repair")
         return []
-    program = solve(_task(place.name, broken, edition), checker)
-    return [Change(place, place.name, broken, program)] if program else []
+    program = solve(task, checker)
+    return [Change(place, place.name, task.broken, program)] if program else []
+
+
+def own_file(path: Path, edition: str) -> Task:
+    """A single file as a task. Raises DataError when it is no UTF-8."""
+    return _task(path.name, _text(path), edition)
 
 
 def _project(place: Path, project: CargoProject, solve: Solve) -> Iterator[Change]:

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sleepy.artifacts import Mix, Task, TaskSet
+from sleepy.artifacts import Task, TaskSet
 from sleepy.episodes.store import open_episodes
 from sleepy.errors import NothingToLearn
 from sleepy.options import ranged
-from sleepy.pairs.mix import draw
+from sleepy.pairs.material import Mix
+from sleepy.pairs.mix import Data, draw
 from sleepy.results import Scores
 
 
 @dataclass(frozen=True, kw_only=True)
-class Episodes:
+class Episodes(Data):
     """The mix of data=mixed without asking the baseline: recorded attempts say what fails and what passes. Only
     episodes of pairs count, not those of koans.
 

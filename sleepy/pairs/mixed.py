@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sleepy.artifacts import Mix, Task, TaskSet
+from sleepy.artifacts import Task, TaskSet
 from sleepy.options import ranged
-from sleepy.pairs.mix import draw, outcomes
+from sleepy.pairs.material import Mix
+from sleepy.pairs.mix import Data, draw, outcomes
 from sleepy.results import Scores
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mixed:
+class Mixed(Data):
     """A mix of three parts. The weights need not add up to one.
 
     replay: weight of pairs drawn from all pairs (in a stream: of earlier tasks), whatever the baseline makes of them

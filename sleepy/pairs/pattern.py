@@ -6,15 +6,16 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sleepy.artifacts import Mix, Task, TaskSet
+from sleepy.artifacts import Task, TaskSet
 from sleepy.errors import DataError
 from sleepy.options import ranged
-from sleepy.pairs.mix import draw
+from sleepy.pairs.material import Mix
+from sleepy.pairs.mix import Data, draw
 from sleepy.results import Scores
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pattern:
+class Pattern(Data):
     """Takes each pair of the given patterns.
 
     patterns: names of patterns, such as use_after_move (at least one).

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from sleepy.adapters.combine import Combine
 from sleepy.adapters.folder import adapter_in, read_updates
-from sleepy.artifacts import Adapter, BaseModel
+from sleepy.artifacts import Adapter, BaseModel, TaskSet
 from sleepy.errors import ConfigError, ModelError
 from sleepy.evaluate.candidates import Adapted
-from sleepy.pairs.builtin import load_pairs
 from sleepy.progress import say
 from sleepy.routing.route import Routing
 from sleepy.study.lab import Lab
@@ -32,6 +31,7 @@ class Given(Stream):
     """
 
     learns = False
+    by_pattern = True
     several = True
 
     adapters: list[str] = field(default_factory=list)
@@ -41,14 +41,14 @@ class Given(Stream):
         ask = "adapters is empty. Name PEFT folders or MLflow runs, such as 'stream.adapters=[runs:/<id>]'"
         return [] if self.adapters else [ask]
 
-    def check(self, algo: Algorithm, merge: Combine, routing: Routing, tracker: Tracker) -> None:
+    def check(self, algo: Algorithm, merge: Combine, routing: Routing, tracker: Tracker, pairs: TaskSet) -> None:
         """See Stream.check."""
         if algo.trains and type(algo).together is Algorithm.together:
             raise ConfigError("stream=given does not train, so use algo=none or algo=share with it")
         names = list(adapter_folders(tracker, self.adapters))
         check_several(merge, routing, len(names))
         if routing.routes:
-            routing.open(load_pairs(), names)
+            routing.open(pairs, names)
 
     def run(self, lab: Lab) -> tuple[Step, ...]:
         """See Stream.run. Raises ModelError for adapters of another base model, or of different layers."""

@@ -27,6 +27,8 @@ class Sequential(Stream):
     by: what a task is, "pattern" or "family".
     """
 
+    by_pattern = True
+
     tasks: int = ranged(10, at_least=2)
     by: str = choice("pattern", "family")
 
@@ -84,7 +86,11 @@ class Sequential(Stream):
         both = sorted({self._of(t) for t in tasks} & {self._of(t) for t in pairs})
         if len(both) < self.tasks:
             of_pattern = self.by == "pattern"
-            kinds, other = ("patterns", "tasks=patterns") if of_pattern else ("families", "a smaller stream.tasks")
+            kinds, other = (
+                ("patterns", "tasks=patterns, or a smaller stream.tasks")
+                if of_pattern
+                else ("families", "a smaller stream.tasks")
+            )
             raise DataError(
                 f"stream.tasks must be at most {len(both)}, not {self.tasks}: so many {kinds} have both pairs and "
                 f"koans in {tasks.name} ({', '.join(both) or 'none'}). Use {other}"

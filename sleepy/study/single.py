@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sleepy.adapters.combine import Combine
+from sleepy.artifacts import TaskSet
 from sleepy.errors import ConfigError
 from sleepy.evaluate.candidates import Adapted, Base
 from sleepy.routing.route import Routing
@@ -20,7 +21,7 @@ class Single(Stream):
     """The whole mix in one training. What an algorithm protects is what the base model can do already: the pairs that
     it passes. A method for several tasks (algo=share) finds them in the mix; `routing` then chooses among them."""
 
-    def check(self, algo: Algorithm, merge: Combine, routing: Routing, tracker: Tracker) -> None:
+    def check(self, algo: Algorithm, merge: Combine, routing: Routing, tracker: Tracker, pairs: TaskSet) -> None:
         """See Stream.check."""
         if routing.routes and not algo.splits:
             raise ConfigError(

@@ -15,6 +15,7 @@ from sleepy.track.record import record
 from sleepy.track.store import Store
 
 MAX_PARAM, MAX_TAG, MAX_NAME, MAX_DIGEST = 6000, 8000, 250, 36  # characters, MLflow's limits
+NOTE = "mlflow.note.content"  # a run's description
 
 
 class Run:
@@ -44,6 +45,10 @@ class Run:
         from mlflow.entities import RunTag
 
         self._log(tags=[RunTag(name, text) for name, text in as_tags(values).items()])
+
+    def describe(self, text: str) -> None:
+        """What came of the run, for a person: MLflow's UI shows it above everything else."""
+        self.tags({NOTE: text})
 
     def _log(self, **batch: Any) -> None:
         with self._store.client() as client:

@@ -16,6 +16,7 @@ from sleepy.adapters.folder import seal
 from sleepy.artifacts import Adapter, BaseModel, Task
 from sleepy.errors import TrainingError
 from sleepy.files import whole
+from sleepy.pairs.material import Chat
 from sleepy.progress import say
 from sleepy.train import checkpoint
 from sleepy.train._interrupt import deferred
@@ -32,6 +33,7 @@ class Algorithm:
 
     trains: ClassVar[bool] = True  # whether there is anything to train, and so a mix and an adapter
     asks: ClassVar[bool] = False  # whether the engine's answers take part
+    needs_programs: ClassVar[bool] = False  # whether it asks for a pair's own programs, which chats have not
     keeps_base: ClassVar[bool] = True  # whether the base model is afterwards what it was before, to the bit
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft")  # whose versions the result depends on
 
@@ -99,7 +101,7 @@ class Algorithm:
         """The name of the task that a pair belongs to, where the method `splits` a mix."""
         return ""
 
-    def planned(self, train: Train, mix: Sequence[Task], *, alone: bool) -> Train:
+    def planned(self, train: Train, mix: Sequence[Task | Chat], *, alone: bool) -> Train:
         """`train` with its steps, for a training on `mix`; `alone`: see Training. Raises DataError for a mix that the
         method cannot learn from."""
         return train.on(len(mix))

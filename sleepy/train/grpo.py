@@ -43,6 +43,7 @@ class Grpo(Algorithm):
     compiles, passes, edit: the weights of the reward. Not all of them may be 0 (at least 0).
     """
 
+    needs_programs: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = (*Algorithm.packages, "trl")
 
     group: int = ranged(4, at_least=2)

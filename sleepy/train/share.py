@@ -13,6 +13,7 @@ from sleepy.adapters.folder import read_all, seal, write_lora
 from sleepy.artifacts import Adapter, BaseModel, Task, digest_of_file
 from sleepy.errors import DataError
 from sleepy.options import choice, ranged
+from sleepy.pairs.material import Chat
 from sleepy.progress import say
 from sleepy.train import _share_lora as files
 from sleepy.train._share_phases import Phases
@@ -79,17 +80,21 @@ class Share(Algorithm):
         """See Algorithm.task_of."""
         return pair.pattern if self.by == "pattern" else pair.family
 
-    def planned(self, train: Train, mix: Sequence[Task], *, alone: bool) -> Train:
+    def planned(self, train: Train, mix: Sequence[Task | Chat], *, alone: bool) -> Train:
         """See Algorithm.planned: each task has a step in phase 1 and one in phase 2. Raises DataError for one task."""
         settings = train.on(len(mix))
         if not (alone and self.splits):
             return settings
-        tasks, several = sorted({self.task_of(pair) for pair in mix}), {"family": "families"}.get(self.by, "patterns")
+        pairs, several = [pair for pair in mix if isinstance(pair, Task)], f"{self.by}s".replace("ys", "ies")
+        tasks = sorted({self.task_of(pair) for pair in pairs})
         if len(tasks) < 2:
-            finer = " Use algo.by=pattern, or" if self.by == "family" and len({t.pattern for t in mix}) > 1 else " Use"
+            finer = (
+                " Use algo.by=pattern, or" if self.by == "family" and len({t.pattern for t in pairs}) > 1 else " Use"
+            )
+            told = f"all {len(mix)} pairs of the mix are of the {self.by} {tasks[0]}" if tasks else "chats have none"
             raise DataError(
-                f"algo=share makes a basis for several {several}, but all {len(mix)} pairs of the mix are of "
-                f"{tasks[0]}.{finer} data that has several (data=all, data=mixed), or algo=naive"
+                f"algo=share makes a basis for several {several}, but {told}.{finer} data that has several, or "
+                "algo=naive"
             )
         if settings.steps < 2 * len(tasks):
             say(

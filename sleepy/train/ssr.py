@@ -34,6 +34,7 @@ class Ssr(Algorithm):
     """
 
     asks: ClassVar[bool] = True
+    needs_programs: ClassVar[bool] = True
 
     asked: int = ranged(64, at_least=1)
     kept: int = ranged(8, at_least=1)
