@@ -144,9 +144,9 @@ def unite(c: Context, lab: Lab, steps: Sequence[Step]) -> Live:
     if c.s.stream.several and c.s.routing.routes:
         result = Routed(lab.base, adapters, c.s.routing, lab.pairs)
     elif c.s.routing.routes and isinstance(result, Adapted):
-        algo, own = c.s.algo, c.s.algo.each_task(result.adapter, lab.base, c.folder / "tasks")
-        tasks = {pair.pattern: algo.task_of(pair) for pair in lab.pairs}  # routers know patterns
-        members = {pattern: own[task] for pattern, task in tasks.items() if task in own}
+        own = c.s.algo.each_task(result.adapter, lab.base, c.folder / "tasks")  # by family or pattern
+        patterns = {pair.pattern: pair.family for pair in lab.pairs}  # routers know patterns
+        members = {p: own.get(p) or own[family] for p, family in patterns.items() if {p, family} & own.keys()}
         result = Routed(lab.base, members, c.s.routing, lab.pairs)
     elif c.s.stream.several:
         with c.watch.stage("combine", unit="adapter"):

@@ -43,7 +43,7 @@ def test_share_in_a_single_run_is_routed_by_the_message(run: Job, tmp_path: Path
 
 
 def test_what_share_cannot_make_tasks_of_is_refused(run: Job) -> None:
-    with pytest.raises(DataError, match="all 4 pairs of the mix are of the family type_mismatch"):
+    with pytest.raises(DataError, match="all 4 pairs of the mix are of the pattern index_not_usize"):
         run("algo=share", "data=pattern", "data.patterns=[index_not_usize]", "stages=[fetch,prove,baseline,train]")
     with pytest.raises(ConfigError, match="or with algo=share"):
         run("routing=oracle")

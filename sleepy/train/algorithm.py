@@ -94,12 +94,9 @@ class Algorithm:
 
     @property
     def splits(self) -> bool:
-        """Whether the mix of a single run is several tasks to it, told apart by `task_of`."""
+        """Whether the mix of a single run is several tasks to it: families or patterns, by which `each_task` names
+        them."""
         return False
-
-    def task_of(self, pair: Task) -> str:
-        """The name of the task that a pair belongs to, where the method `splits` a mix."""
-        return ""
 
     def planned(self, train: Train, mix: Sequence[Task | Chat], *, alone: bool) -> Train:
         """`train` with its steps, for a training on `mix`; `alone`: see Training. Raises DataError for a mix that the

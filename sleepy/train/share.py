@@ -48,7 +48,7 @@ class Share(Algorithm):
     phi: number of temporary factors. At most a quarter of a layer's k are used, but always one. With 0 only the
         coefficients train, and the basis stays as it is (at least 0).
     centre: take the mean column out before the decomposition, and keep its direction as one more.
-    by: what the tasks of a single run are, "family" or "pattern".
+    by: what the tasks of a single run are, "family" or "pattern". "auto" takes families where the mix has several.
     adapters: PEFT folders, or folders that contain some, to make the basis from; a single run is then one further task.
         With [] the basis is made of what the run trains.
     """
@@ -58,7 +58,7 @@ class Share(Algorithm):
     p: int = ranged(0, at_least=0)
     phi: int = ranged(1, at_least=0)
     centre: bool = False
-    by: str = choice("family", "pattern")
+    by: str = choice("auto", "family", "pattern")
     adapters: list[str] = field(default_factory=list)
 
     def problems(self) -> list[str]:
@@ -76,25 +76,18 @@ class Share(Algorithm):
         """See Algorithm.splits."""
         return not self.adapters
 
-    def task_of(self, pair: Task) -> str:
-        """See Algorithm.task_of."""
-        return pair.pattern if self.by == "pattern" else pair.family
-
     def planned(self, train: Train, mix: Sequence[Task | Chat], *, alone: bool) -> Train:
         """See Algorithm.planned: each task has a step in phase 1 and one in phase 2. Raises DataError for one task."""
         settings = train.on(len(mix))
         if not (alone and self.splits):
             return settings
-        pairs, several = [pair for pair in mix if isinstance(pair, Task)], f"{self.by}s".replace("ys", "ies")
-        tasks = sorted({self.task_of(pair) for pair in pairs})
+        by = self._kind([pair for pair in mix if isinstance(pair, Task)])
+        tasks = sorted({getattr(pair, by) for pair in mix if isinstance(pair, Task)})
+        several = {"family": "families", "pattern": "patterns"}[by]
         if len(tasks) < 2:
-            finer = (
-                " Use algo.by=pattern, or" if self.by == "family" and len({t.pattern for t in pairs}) > 1 else " Use"
-            )
-            told = f"all {len(mix)} pairs of the mix are of the {self.by} {tasks[0]}" if tasks else "chats have none"
+            told = f"all {len(mix)} pairs of the mix are of the {by} {tasks[0]}" if tasks else "chats have none"
             raise DataError(
-                f"algo=share makes a basis for several {several}, but {told}.{finer} data that has several, or "
-                "algo=naive"
+                f"algo=share makes a basis for several {several}, but {told}. Use data that has several, or algo=naive"
             )
         if settings.steps < 2 * len(tasks):
             say(
@@ -107,11 +100,15 @@ class Share(Algorithm):
         """See Algorithm.fit: in a single run, all phases over the tasks of the mix."""
         if not (training.alone and self.splits):
             return super().fit(training)
-        tasks: dict[str, list[Example]] = {}
+        by, tasks = self._kind([e.task for e in training.examples if e.task]), dict[str, list[Example]]()
         for example in training.examples:
             if example.task:
-                tasks.setdefault(self.task_of(example.task), []).append(example)
+                tasks.setdefault(getattr(example.task, by), []).append(example)
         return Phases(training, dict(sorted(tasks.items())), self._rule, self.p, self.phi).run()
+
+    def _kind(self, pairs: Sequence[Task]) -> str:
+        """Which field of a pair names its task."""
+        return ("family" if len({pair.family for pair in pairs}) > 1 else "pattern") if self.by == "auto" else self.by
 
     def adapt(self, model: Any, training: Training) -> tuple[Any, Shared | None]:
         """Phase 2's layers, or an ordinary LoRA where there is no basis yet; and that basis."""

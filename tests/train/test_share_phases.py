@@ -152,17 +152,16 @@ def test_steps_are_divided_by_the_number_of_examples(tiny: BaseModel, tmp_path: 
 
 def test_a_mix_of_one_task_is_refused_and_says_what_to_do() -> None:
     train, one = Train(steps=2), PAIRS[:2]
-    with pytest.raises(
-        DataError, match=r"all 2 pairs of the mix are of the family lifetimes\. Use algo\.by=pattern, or data"
-    ):
-        Share().planned(train, one, alone=True)
-    with pytest.raises(
-        DataError, match=r"several patterns, but all 1 pairs of the mix are of the pattern p0\. Use data"
-    ):
-        Share(by="pattern").planned(train, one[:1], alone=True)
-    with pytest.raises(DataError, match=r"several families, but chats have none\. Use data"):
+    with pytest.raises(DataError, match=r"families, but all 2 pairs of the mix are of the family lifetimes\. Use data"):
+        Share(by="family").planned(train, one, alone=True)
+    for by in ("auto", "pattern"):
+        with pytest.raises(
+            DataError, match=r"several patterns, but all 1 pairs of the mix are of the pattern p0\. Use"
+        ):
+            Share(by=by).planned(train, one[:1], alone=True)
+    with pytest.raises(DataError, match=r"several patterns, but chats have none\. Use data"):
         Share().planned(train, [Chat(id="c", messages=(), answer="")], alone=True)
     assert Share().planned(train, one, alone=False) == train  # a step of a stream is one task
-    assert Share(by="pattern").planned(Train(steps=2), one, alone=True).steps == 4
+    assert Share().planned(train, one, alone=True).steps == 4  # one family, so its two patterns
     assert Share().planned(Train(steps=9), PAIRS, alone=True).steps == 9
     assert Share().planned(Train(epochs=8, batch_size=4), PAIRS, alone=True).steps == 10
