@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,53 +12,102 @@ from omegaconf import DictConfig, OmegaConf
 
 from sleepy import stages as do
 from sleepy.context import Context
+from sleepy.errors import ConfigError
+from sleepy.files import alone, size_of
 from sleepy.forecast import foretell
+from sleepy.identity import Identities, Identity
 from sleepy.outcome import Outcome, report
 from sleepy.preflight import check, planned
-from sleepy.progress import Stages, hush
-from sleepy.settings import GROUPS, name_of, recorded, settings
+from sleepy.progress import Stages, hush, say
+from sleepy.settings import GROUPS, Settings, name_of, recorded, settings
+from sleepy.study.lab import Lab
 from sleepy.track import log
+from sleepy.track.tracker import JOB, WORDS, Tracker
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A job as it was asked for: settings, stages in order, the resolved config behind them, the options' names by
+    group, the words of the command line, and which job that is."""
+
+    s: Settings
+    stages: tuple[str, ...]
+    resolved: dict[str, Any]
+    choices: dict[str, str]
+    words: tuple[str, ...]
+    experiment: str
+    identity: Identity
+    warnings: tuple[str, ...] | None  # of the check; None: it is still to come
 
 
 def run(config: DictConfig) -> None:
     """One job from its composed config: checked whole, then done stage by stage inside one MLflow run.
 
-    Raises ConfigError with every problem of the config before anything is loaded.
+    A job of a sweep is not done where it is finished already; a single run is always a new one. Raises ConfigError with
+    every problem of the config before anything is loaded.
     """
     s = settings(config)
     stages = planned(s.stages)
     hydra = HydraConfig.get()
+    sweeps = hydra.mode == RunMode.MULTIRUN
+    if not sweeps and (s.sweep.plan or s.sweep.shard):
+        raise ConfigError("sweep.plan and sweep.shard are about the jobs of a sweep. Add -m")
     chosen, words = recorded(hydra.runtime.config_sources)
-    overrides = (*words, *hydra.overrides.task)
     chosen |= {k: v for k, v in hydra.runtime.choices.items() if v}
     choices = {group: name_of(getattr(s, group), chosen.get(group)) for group in GROUPS}
-    tracker = s.track.open()
-    warnings = check(s, stages, choices, tracker)
-    parent = None
+    tracker, cache = s.track.open(), Path(s.cache).expanduser()
+    warnings = None if sweeps else check(s, stages, choices, tracker)
+    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    identity = Identities(tracker, cache).of(s, stages, resolved)
+    overrides = (*words, *hydra.overrides.task)
+    asked = Asked(s, stages, resolved, choices, overrides, chosen.get("experiment", ""), identity, warnings)
+    if not sweeps:
+        _new_run(asked, tracker)
+        return
+    lock = cache / "jobs" / f"{identity.digest}.lock"
+    with alone(lock, "doing the same job"):  # another terminal with the same sweep, or a shard that was started twice
+        earlier = {} if s.sweep.again or identity.never else tracker.finished(identity.digest)
+        if earlier:
+            say(f"This job is finished and not done again: run {earlier[identity.digest].info.run_id}")
+        else:
+            _new_run(asked, tracker)
+    lock.unlink(missing_ok=True)  # whoever waits for it will find the run
+
+
+def _new_run(asked: Asked, tracker: Tracker) -> None:
+    """Do the job as a run of MLflow. What is wrong with a job of a sweep is kept with its run."""
+    s, stages, choices, hydra = asked.s, asked.stages, asked.choices, HydraConfig.get()
+    parent, tags = None, {JOB: asked.identity.digest}
     if hydra.mode == RunMode.MULTIRUN:
         parent = tracker.parent(str(Path(hydra.sweep.dir).resolve()), "sweep")
-    tags = {
-        "experiment": chosen.get("experiment", ""),
+        tags[WORDS] = " ".join(hydra.overrides.task)
+    tags |= {
+        "experiment": asked.experiment,
         "algorithm": choices["algo"],
         **{group: choices[group] for group in ("model", "tasks", "data", "stream", "routing")},
     }
     if {"fetch", "repair", "doubts"} & set(stages):
         hush()
-    with tracker.run(name=tracker.name_of(overrides, parent), tags=tags, parent=parent) as tracked:
-        resolved: Any = OmegaConf.to_container(config, resolve=True)
-        log.config(tracked, resolved, list(overrides))
+    with tracker.run(name=tracker.name_of(asked.words, parent), tags=tags, parent=parent) as tracked:
+        log.config(tracked, asked.resolved, list(asked.words))
+        warnings = check(s, stages, choices, tracker) if asked.warnings is None else asked.warnings
         folder = Path(hydra.runtime.output_dir)
-        context = Context(s, stages, choices, overrides, tracker, tracked, folder, Stages(), warnings)
+        context = Context(s, stages, choices, asked.words, tracker, tracked, folder, Stages(), warnings)
         foretell(context)
-        job(context)
+        lab = job(context)
         tracked.metrics({f"seconds/{k}": v for k, v in context.watch.seconds.items()})
+        tracked.metrics({"disk/bytes": size_of(folder) + size_of(tracked.folder)})
+    if lab:  # not before the run counts as finished: killed in between, the job would be trained again
+        lab.forget_checkpoints()
 
 
-def job(c: Context) -> None:
-    """The stages that were asked for, in order. Whatever is measured, decided on and delivered is one candidate."""
+def job(c: Context) -> Lab | None:
+    """The stages that were asked for, in order. Whatever is measured, decided on and delivered is one candidate. Of a
+    job that came to its report, the lab, whose checkpoints are of no more use."""
     stages = c.stages
     if c.s.report.runs:
-        return do.report_runs(c)
+        do.report_runs(c)
+        return None
     if "subspace" in stages:
         do.subspace(c)
     if "repair" in stages:
@@ -71,14 +121,14 @@ def job(c: Context) -> None:
     if "audit" in stages:
         do.audit_exam(c, exam, pairs, checker)
     if "baseline" not in stages:
-        return
+        return None
     lab = do.open_lab(c, base, exam, pairs, checker)
     before = do.baseline(c, lab)
     if "train" not in stages:
-        return
+        return None
     steps = do.train(c, lab, before)
     if not {"evaluate", "merge"} & set(stages):
-        return
+        return None
     result = do.unite(c, lab, steps)
     rustfix, after, verdict, delivery, delivered = None, None, None, None, None
     if "evaluate" in stages:
@@ -92,4 +142,5 @@ def job(c: Context) -> None:
         do.merge_only(c, result)
     if after and rustfix and verdict and "report" in stages:
         report(c, lab, Outcome(rustfix, before, steps, after, verdict, delivery, delivered))
-        lab.forget_checkpoints()
+        return lab
+    return None

@@ -61,8 +61,8 @@ def expected(ours: Mapping[str, str], earlier: Sequence[Stored], asks: Asks) -> 
     times = {}
     for stage, seconds in _spent(run).items():
         if stage == "train":
-            theirs = _pairs(run.data.params)
-            seconds *= _pairs(ours) / theirs if theirs and _pairs(ours) else 1.0
+            theirs = pairs_trained(run.data.params)
+            seconds *= pairs_trained(ours) / theirs if theirs and pairs_trained(ours) else 1.0
         elif stage in _SCORES and single:  # of a stream's many evaluations only the last has figures
             found, asked = run.data.metrics, asks.gate if stage == "gate" else asks.exam
             name = _SCORES[stage]
@@ -77,10 +77,14 @@ def _spent(run: Stored) -> dict[str, float]:
     return {key.removeprefix(SECONDS): value for key, value in run.data.metrics.items() if key.startswith(SECONDS)}
 
 
-def _pairs(params: Mapping[str, str]) -> float:
+def pairs_trained(params: Mapping[str, str]) -> float:
     """How many pairs a training goes through; 0 where nobody can tell."""
+    steps, epochs, batch, accumulated, examples = (_number(params.get(key)) for key in _TRAINED)
+    return epochs * examples if epochs else steps * batch * accumulated
+
+
+def _number(text: str | None) -> float:
     try:
-        steps, epochs, batch, accumulated, examples = (float(params.get(key) or 0) for key in _TRAINED)
+        return float(text or 0)
     except ValueError:
         return 0.0
-    return epochs * examples if epochs else steps * batch * accumulated

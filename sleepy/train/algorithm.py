@@ -208,7 +208,9 @@ def trained(trainer: Trainer, losses: Sequence[float], seconds: float, tokens: i
     """The adapter that was written to the training's folder, with the training's record beside it."""
     training = trainer.training
     digest = seal(training.folder, training.base, training.record)
-    return Adapter(training.folder, digest, training.base.name, tuple(losses), seconds, trainer.trainable, tokens)
+    return Adapter(
+        training.folder, digest, training.base.name, tuple(losses), seconds, trainer.trainable, tokens, trainer.resumed
+    )
 
 
 def save_if_due(trainer: Trainer, losses: list[float], interrupted: bool) -> None:
@@ -242,6 +244,7 @@ def resume(trainer: Trainer) -> list[float]:
     trainer.optimizer.load_state_dict(state["optimizer"])
     trainer.kept = state["kept"]
     losses: list[float] = state["losses"]
+    trainer.resumed = len(losses)
     say(f"Resuming after step {len(losses)} (checkpoint {training.checkpoint})")
     for step, loss in enumerate(losses):
         training.on_step(step, loss)
