@@ -58,6 +58,7 @@ class Phases:
             seconds=sum(adapter.seconds for adapter in trained),
             trainable=max(adapter.trainable for adapter in trained),
             tokens=sum(adapter.tokens for adapter in trained),
+            resumed=sum(adapter.resumed for adapter in trained),
         )
 
     def _fit(self, algorithm: Algorithm, phase: str, task: str, steps: int, done: int) -> Adapter:

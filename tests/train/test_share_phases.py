@@ -139,6 +139,7 @@ def test_killed_in_either_phase_it_resumes_to_the_same_adapter(
         tiny, tmp_path, Share(), on_step=lambda step, loss, rate: seen.append(step), settings={"decay": "linear"}
     )
     assert resumed.digest == whole[0].digest and resumed.losses == whole[0].losses and seen == list(range(10))
+    assert resumed.resumed == ended
     (one, other) = (files.load(folder / "adapter/memory") for folder in (tmp_path, whole[1]))
     assert all(torch.equal(layer.eps_alpha, other.layers[name].eps_alpha) for name, layer in one.layers.items())
 
