@@ -12,7 +12,7 @@ SECONDS = "seconds/"  # the metrics that a run has of its stages
 # Where runs differ in one of these, the time of one says nothing about the other.
 _SAME = (
     "env.cpu", "env.cores", "device", "model.", "engine.", "repair.", "stream.", "algo._target_", "lora.target_modules",
-    "train.precision", "train.quantization", "train.max_length",
+    "train.precision", "train.quantization", "train.max_length", "stages",
 )  # fmt: skip
 _ASKED = (
     "model.",
@@ -22,7 +22,7 @@ _ASKED = (
     "sandbox.",
     "edition",
 )  # what an answer of the base model depends on
-_NO_EFFECT = ("track.", "report.", "env.", "cache", "checkpoints", "episodes", "debug", "export.", "stages")
+_NO_EFFECT = ("track.", "report.", "env.", "cache", "checkpoints", "episodes", "debug", "export.", "sweep.")
 _TRAINED = ("train.steps", "train.epochs", "train.batch_size", "train.grad_accum", "data.examples")
 _SCORES = {"baseline": "baseline", "evaluate": "eval", "delivered": "delivered", "gate": "eval"}  # stage -> its figures
 _SHORTEST = 0.05  # seconds; what takes less is not worth a word
