@@ -34,6 +34,7 @@ class Algorithm:
     trains: ClassVar[bool] = True  # whether there is anything to train, and so a mix and an adapter
     asks: ClassVar[bool] = False  # whether the engine's answers take part
     needs_programs: ClassVar[bool] = False  # whether it asks for a pair's own programs, which chats have not
+    needs_past: ClassVar[bool] = False  # whether without a past it is plain fine-tuning
     keeps_base: ClassVar[bool] = True  # whether the base model is afterwards what it was before, to the bit
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft")  # whose versions the result depends on
 
