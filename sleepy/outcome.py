@@ -75,7 +75,7 @@ def report(c: Context, lab: Lab, o: Outcome) -> None:
 
 def _made(c: Context, result: Live) -> str:
     """How the model came about, in a few words."""
-    if not c.s.stream.several:
+    if not (c.s.stream.several or isinstance(result, Routed)):
         return c.choices["algo"]
     group = "routing" if isinstance(result, Routed) else "merge"
     return f"{c.choices['algo']}, stream={c.choices['stream']}, {group}={c.choices[group]}"

@@ -14,6 +14,7 @@ from sleepy import stages as do
 from sleepy.context import Context
 from sleepy.errors import ConfigError
 from sleepy.files import alone, size_of
+from sleepy.forecast import foretell
 from sleepy.identity import Identities, Identity
 from sleepy.outcome import Outcome, report
 from sleepy.preflight import check, planned
@@ -93,6 +94,7 @@ def _new_run(asked: Asked, tracker: Tracker) -> None:
         warnings = check(s, stages, choices, tracker) if asked.warnings is None else asked.warnings
         folder = Path(hydra.runtime.output_dir)
         context = Context(s, stages, choices, asked.words, tracker, tracked, folder, Stages(), warnings)
+        foretell(context)
         lab = job(context)
         tracked.metrics({f"seconds/{k}": v for k, v in context.watch.seconds.items()})
         tracked.metrics({"disk/bytes": size_of(folder) + size_of(tracked.folder)})

@@ -137,9 +137,10 @@ class Examiner:
             self.scratch.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
                 hot = []
-                for number, (name, adapter) in enumerate(candidate.adapters.items()):
-                    path = Path(folder) / f"{number}.gguf"
-                    adapter_gguf(adapter, model, path, name)
+                for name, adapter in candidate.adapters.items():
+                    path = Path(folder) / f"{adapter.digest}.gguf"
+                    if not path.exists():  # several names may stand for one adapter
+                        adapter_gguf(adapter, model, path, name)
                     hot.append(HotAdapter(name, path, adapter.folder))
                 yield Served(model.name, model.gguf, model.weights, digest, tuple(hot))
 

@@ -100,6 +100,13 @@ class Tracker:
         """The newest run of each job, whatever became of it, by the job's digest."""
         return {run.data.tags[JOB]: run for run in self._search(f"tags.`{JOB}` != ''")}
 
+    def recent(self, count: int) -> list[Stored]:
+        """The newest finished runs, the newest first."""
+        with self._store.client() as client:
+            everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
+            where, order = "attributes.status = 'FINISHED'", ["start_time DESC"]
+            return list(client.search_runs(everywhere, where, max_results=count, order_by=order))
+
     def parent(self, sweep_key: str, name: str, tags: Mapping[str, Any] | None = None) -> str:
         """The id of the run that the jobs of a sweep belong to. It is created if there is none with this key.
 
