@@ -42,7 +42,7 @@ def test_help_shows_every_key_of_every_section_with_its_comment() -> None:
     assert "# rank: more can learn more, and forget more" in shown
     assert "hydra" not in shown.split("== Keys")[1] and "defaults:" not in shown
     share = help_text(["algo=share"])
-    assert "variance: 0.6   # share of the adapters' variance" in share and "_target_" not in share
+    assert "variance: 0.95  # share of the" in share and "_target_" not in share
 
 
 def test_what_the_config_states_is_what_the_dataclasses_default_to() -> None:
