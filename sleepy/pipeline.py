@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,44 +12,95 @@ from omegaconf import DictConfig, OmegaConf
 
 from sleepy import stages as do
 from sleepy.context import Context
+from sleepy.files import write_text
 from sleepy.outcome import Outcome, report
 from sleepy.preflight import check, planned
 from sleepy.progress import Stages, hush
-from sleepy.settings import GROUPS, name_of, recorded, settings
+from sleepy.replay.experiment import write_experiment
+from sleepy.replay.replay import FRESH, Repetition, begin
+from sleepy.settings import GROUPS, Settings, name_of, recorded, settings
 from sleepy.track import log
+from sleepy.track.run import Run
+from sleepy.track.tracker import Tracker
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A job as it was asked for: settings, stages in order, the resolved config behind them, the options' names by
+    group, and the words of the command line."""
+
+    s: Settings
+    stages: tuple[str, ...]
+    resolved: dict[str, Any]
+    choices: dict[str, str]
+    words: tuple[str, ...]
+    experiment: str
 
 
 def run(config: DictConfig) -> None:
-    """One job from its composed config: checked whole, then done stage by stage inside one MLflow run.
+    """One job from its composed config: checked whole, then done stage by stage inside one MLflow run; or an earlier
+    one repeated, or written as an experiment.
 
     Raises ConfigError with every problem of the config before anything is loaded.
     """
     s = settings(config)
-    stages = planned(s.stages)
     hydra = HydraConfig.get()
+    tracker = s.track.open()
+    if s.record.run:
+        print(f"written: {write_experiment(s.record, tracker)} and its lock")
+        return
+    if s.replay.run:
+        _repeat(s, tracker)
+        return
+    stages = planned(s.stages)
     chosen, words = recorded(hydra.runtime.config_sources)
-    overrides = (*words, *hydra.overrides.task)
     chosen |= {k: v for k, v in hydra.runtime.choices.items() if v}
     choices = {group: name_of(getattr(s, group), chosen.get(group)) for group in GROUPS}
-    tracker = s.track.open()
     check(s, stages, choices, tracker)
-    parent = None
-    if hydra.mode == RunMode.MULTIRUN:
+    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    overrides = (*words, *hydra.overrides.task)
+    _new_run(Asked(s, stages, resolved, choices, overrides, chosen.get("experiment", "")), tracker)
+
+
+def _repeat(today: Settings, tracker: Tracker) -> None:
+    """Do a recorded run again, and say what of it is the same. Raises NotTheSame."""
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    hush()
+    again = begin(today, hydra.overrides.task, tracker, folder)
+    if today.replay.only == "judge":
+        again.judge(tracker, folder)
+        return
+    earlier = again.earlier
+    choices = {group: name_of(getattr(again.s, group), earlier.choices.get(group)) for group in GROUPS}
+    check(again.s, again.stages, choices, tracker)
+    asked = Asked(again.s, again.stages, again.config, choices, earlier.words, "")
+    again.conclude(tracker, _new_run(asked, tracker, again))
+
+
+def _new_run(asked: Asked, tracker: Tracker, repeats: Repetition | None = None) -> Run:
+    """Do the job as a run of MLflow; that run."""
+    s, stages, choices, hydra = asked.s, asked.stages, asked.choices, HydraConfig.get()
+    parent = repeats.earlier.run or None if repeats else None
+    if hydra.mode == RunMode.MULTIRUN and not repeats:
         parent = tracker.parent(str(Path(hydra.sweep.dir).resolve()), "sweep")
     tags = {
-        "experiment": chosen.get("experiment", ""),
+        "experiment": asked.experiment,
         "algorithm": choices["algo"],
         **{group: choices[group] for group in ("model", "tasks", "data", "stream", "routing")},
+        **(repeats.tags if repeats else {}),
     }
     if {"fetch", "repair"} & set(stages):
         hush()
-    with tracker.run(name=tracker.name_of(overrides, parent), tags=tags, parent=parent) as tracked:
-        resolved: Any = OmegaConf.to_container(config, resolve=True)
-        log.config(tracked, resolved, list(overrides))
+    with tracker.run(name=tracker.name_of(asked.words, parent), tags=tags, parent=parent) as tracked:
+        log.config(tracked, asked.resolved, choices, asked.words)
         folder = Path(hydra.runtime.output_dir)
-        context = Context(s, stages, choices, overrides, tracker, tracked, folder, Stages())
+        write_text(folder / log.RUN_ID, f"{tracked.id}\n")
+        fresh = folder / FRESH if repeats else None
+        context = Context(s, stages, choices, asked.words, tracker, tracked, folder, Stages(), fresh)
         job(context)
         tracked.metrics({f"seconds/{k}": v for k, v in context.watch.seconds.items()})
+    return tracked
 
 
 def job(c: Context) -> None:

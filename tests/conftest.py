@@ -112,20 +112,25 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def run(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """`run(words)`: a job on the tiny model, in a folder of its own; three koans, three koans for the gate."""
-    monkeypatch.chdir(tmp_path)
-    words = [
+@pytest.fixture(scope="session")
+def tiny_words(tiny_model: Path) -> list[str]:
+    """The words of a job on the tiny model; three koans, three koans for the gate."""
+    return [
         "model=hub", f"model.path={tiny_model / 'tiny.gguf'}", f"cache={tiny_model / 'cache'}",
         "tasks.per_level=1", "tasks.families=[type_mismatch]", "gate.koans=3", "data=all", "data.examples=4",
         "train.steps=2", "train.batch_size=2", "train.max_length=8000", "train.lr=0.01", "device=cpu",
         "report.pictures=false", "export.proof_prompts=1",
     ]  # fmt: skip
 
+
+@pytest.fixture
+def run(tmp_path: Path, tiny_words: list[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`run(words)`: a job on the tiny model, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
     def run(*more: str) -> Any:
         threads = [] if any(word.startswith("engine=") for word in more) else ["engine.threads=1"]
-        return job(tmp_path, *words, *threads, *more)
+        return job(tmp_path, *tiny_words, *threads, *more)
 
     return run
 

@@ -19,7 +19,7 @@ from tests.jobs import ROOT
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Results keep the command that was typed then, the changelog speaks of options that are gone.
 CURRENT = [page for page in PAGES if page.parent.name != "results"]
-_SHORT = {"cycles", "key"}  # keys that are no field: a short spelling, and the word for any key
+_SHORT = {"cycles", "key", "name"}  # keys that are no field: a short spelling, and the word for any key
 _TAGS = {"gate.rule", "gate.reason", "gate.in_use", "export.proof", "tasks.digest"}  # of runs
 _EXAMPLE = {"algo=focal: no such option", "algo.gamma: no such key"}  # what CONTRIBUTING adds
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PARENT, SWEEP, ERROR, KILLED = "mlflow.parentRunId", "sleepy.sweep", "sleepy.error", "sleepy.killed"
 SWEPT = "sleepy.swept"  # the keys that a sweep has several values for
+REPEATS = "sleepy.repeats"  # the run that this one repeats, or the record
 ALIAS = "promoted"
 _KILLED_EXITS = (130, 143)  # what a shell reports after Ctrl-C and after SIGTERM
 
@@ -76,8 +77,15 @@ class Tracker:
         return next(iter(self._search(f"attributes.run_id = '{run_id}'")), None)
 
     def children(self, run: Stored) -> list[Stored]:
-        """The runs that have `run` as their parent, in the order in which they began."""
-        return self._search(f"tags.`{PARENT}` = '{run.info.run_id}'")
+        """The runs that have `run` as their parent and are no repetitions of it, in the order in which they began."""
+        found = self._search(f"tags.`{PARENT}` = '{run.info.run_id}'")
+        return [child for child in found if REPEATS not in child.data.tags]
+
+    def history(self, run_id: str, metric: str) -> list[float]:
+        """A metric's values at each of its steps."""
+        with self._store.client() as client:
+            found = client.get_metric_history(run_id, metric)
+        return [m.value for m in sorted(found, key=lambda m: int(m.step))]
 
     def parent(self, sweep_key: str, name: str, tags: Mapping[str, Any] | None = None) -> str:
         """The id of the run that the jobs of a sweep belong to. It is created if there is none with this key.
