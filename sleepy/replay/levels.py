@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sleepy.adapters.folder import read_lora
 from sleepy.replay.lines import DIFFERS, SAME, UNKNOWN, Line, line_of_many
@@ -19,7 +20,7 @@ ROUNDING = 0.05
 
 def levels(then: Made, now: Made) -> list[Line]:
     """A line for each level that one of the two runs has anything for, in the order of LEVELS."""
-    parts: dict[str, tuple[Mapping[str, object], Mapping[str, object]]] = {
+    parts: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
         "mix": (then.mixes, now.mixes),
         "adapter": (then.adapters, now.adapters),
         "rounding": (then.adapters, now.adapters),
@@ -27,11 +28,12 @@ def levels(then: Made, now: Made) -> list[Line]:
         "verdicts": (then.verdicts, now.verdicts),
         "test": (then.test, now.test),
     }
-    return [
-        _rounding(then, now) if level == "rounding" else line_of_many(LEVELS[level], *pair)
-        for level, pair in parts.items()
-        if any(pair)
-    ]
+    found = {level: line_of_many(LEVELS[level], *pair) for level, pair in parts.items() if any(pair)}
+    if "rounding" in found:
+        found["rounding"] = _rounding(then, now)
+    if "test" in found:
+        found["test"] = found["test"]._replace(note=" / ".join(map(_counted, parts["test"])))
+    return list(found.values())
 
 
 def from_level(lines: Sequence[Line], level: str) -> list[Line]:
@@ -47,6 +49,11 @@ def reached(lines: Sequence[Line]) -> str:
         if below and all(line.state == SAME for line in below):
             return level
     return "none"
+
+
+def _counted(test: Mapping[str, Any]) -> str:
+    """A paired test in a few words."""
+    return f"+{len(test['fixes'])} -{len(test['regressions'])}, p {test['p_value']:.2g}" if test else "none"
 
 
 def _rounding(then: Made, now: Made) -> Line:
