@@ -183,7 +183,7 @@ install_packages() { # install_packages EXTRAS, comma-separated
 
 wanted=""
 for extra in "$@"; do
-  case $EXTRAS in *" $extra "*) wanted="$wanted $extra" ;; *) fail "found '$extra', expected one of:$EXTRAS" ;; esac
+  case $EXTRAS in *" $extra "*) wanted="$wanted $extra" ;; *) fail "there is no extra '$extra'; choose from:$EXTRAS" ;; esac
 done
 [ "$(uname -sm)" != "Darwin x86_64" ] || fail "torch has no builds for Intel Macs, only for Apple silicon"
 tools

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,11 +75,13 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskSet:
-    """Tasks that belong together, under a name and a version; the digest covers every byte of every task."""
+    """Tasks that belong together, under a name and a version; the digest covers every byte of every task. `places` says
+    of a user's own tasks, by id, in which file and line they stand."""
 
     name: str
     version: str
     tasks: tuple[Task, ...]
+    places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def digest(self) -> str:
@@ -166,18 +168,6 @@ class BaseModel:
 
 
 @dataclass(frozen=True)
-class Mix:
-    """Training examples in the order they are drawn, and how many each named part gave."""
-
-    examples: tuple[Task, ...]
-    parts: dict[str, int]
-
-    @property
-    def digest(self) -> str:
-        return digest_of([asdict(task) for task in self.examples])
-
-
-@dataclass(frozen=True)
 class Adapter:
     """A trained LoRA adapter: a PEFT folder, the digest of its weights, and its loss at every step."""
 
@@ -244,13 +234,14 @@ class Prompt:
 @dataclass(frozen=True)
 class Departure:
     """A place where a model might have left the text that it was expected to copy: `before` is what stands before it,
-    `token` what the model would write instead of the text's own next token. `chance` is the natural logarithm of the
-    probability of that token, and `so_far` of all of `before`, token by token."""
+    `token` what the model would write instead of the text's own next token, which is `instead`. `chance` is the natural
+    logarithm of the probability of `token`, and `so_far` of all of `before`, token by token."""
 
     before: str
     token: str
     chance: float
     so_far: float
+    instead: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,15 @@
 """`python -m sleepy.clean`: lists what runs left behind and what takes room: checkpoints of trainings that did not come
-to their end, and exported GGUF files."""
+to their end, exported GGUF files, and in the cache the answers of evaluations that were interrupted."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from sleepy.errors import SleepyError
+from sleepy.evaluate.answers import ANSWERS, MEASURED
 from sleepy.files import explained, remove
 from sleepy.train.checkpoint import progress_in
 
@@ -22,9 +24,15 @@ def main(words: list[str] | None = None) -> int:
         default=[Path("outputs"), Path("multirun")],
         help="where runs are (outputs and multirun)",
     )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path(os.environ.get("SLEEPY_CACHE", "~/.cache/sleepy")),
+        help="the cache (SLEEPY_CACHE, or ~/.cache/sleepy)",
+    )
     parser.add_argument("--remove", action="store_true", help="remove what is listed; not while a job is running")
     asked = parser.parse_args(words)
-    found = sorted({path for folder in asked.folders for path in left_behind(folder)})
+    found = sorted({path for folder in asked.folders for path in left_behind(folder)}) + answers(asked.cache)
     total = 0
     try:
         for path in found:
@@ -37,7 +45,7 @@ def main(words: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     did = "removed" if asked.remove else "found; --remove removes them"
-    print(f"{total / 1e6:10.1f} MB in {len(found)} checkpoints and GGUF files {did}" if found else "Nothing to remove")
+    print(f"{total / 1e6:10.1f} MB in {len(found)} files and folders {did}" if found else "Nothing to remove")
     return 0
 
 
@@ -51,6 +59,11 @@ def size(path: Path) -> int:
     """Bytes of a file, or of all files below a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def answers(cache: Path) -> list[Path]:
+    """The files of answers whose evaluation was interrupted; the same command would resume it."""
+    return sorted((cache.expanduser() / MEASURED).glob(f"*{ANSWERS}"))
 
 
 def _progress(path: Path) -> str:

@@ -63,7 +63,7 @@ def register() -> None:
 
 def guarded(app: Callable[[], object]) -> None:
     """Run a Hydra application. Whatever a user can fix becomes its message and exit code 1; Ctrl-C becomes 130."""
-    sys.argv[1:] = [_SHORT.sub(lambda found: _MEANT[found[0]], word) for word in sys.argv[1:]]
+    sys.argv[1:] = [meant(word) for word in sys.argv[1:]]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand the exceptions to us
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended politely is ended like Ctrl-C
     typed = sys.argv[1:]
@@ -87,6 +87,11 @@ def guarded(app: Callable[[], object]) -> None:
         _end(refusal_text(error, "a file"), 1)
     except Exception as error:
         _unexpected(error)
+
+
+def meant(word: str) -> str:
+    """A word of the command line, with an old spelling replaced."""
+    return _SHORT.sub(lambda found: _MEANT[found[0]], word)
 
 
 def help_text(words: list[str]) -> str:
@@ -123,6 +128,8 @@ def _wants_help(words: list[str]) -> bool:
 def _for_hydra(typed: list[str]) -> list[str]:
     """The command line as Hydra is given it."""
     asked, line = get_args_parser().parse_args(typed), typed
+    if not (asked.config_path or asked.config_name):  # a recorded config has its choices written out
+        line = [*line, *_searching(asked.overrides)]
     sweeps = asked.multirun or "hydra.mode=MULTIRUN" in asked.overrides
     if asked.config_path:  # Hydra would look for it beside run.py alone
         here = Path(asked.config_path).resolve()
@@ -135,13 +142,22 @@ def _for_hydra(typed: list[str]) -> list[str]:
     return line
 
 
+def _searching(words: list[str]) -> list[str]:
+    """`repair=search` as a word of its own, for the stages that show or repair one program, where the command line says
+    nothing else: neither how the model is asked nor by which engine, which may be one that tells no probabilities."""
+    said = {word.partition("=")[0].lstrip("+") for word in words}
+    stages = [word.partition("=")[2] for word in words if word.startswith("stages=")]
+    alone = stages and set(re.findall(r"\w+", stages[-1])) <= {"repair", "doubts"}
+    return ["repair=search"] if alone and not said & {"repair", "engine", "experiment"} else []
+
+
 def _explained(error: Exception, asked: argparse.Namespace) -> str:
     """What is wrong with a command line that Hydra refused."""
     if asked.config_path or asked.config_name:
         chosen = [word for word in asked.overrides if word.partition("=")[0].lstrip("+~") in (*groups(), "experiment")]
         fixed = (
-            f"{' '.join(chosen)}: a recorded config has its choices written out, and none can be made anew. Give the "
-            "command in overrides.yaml again, with the choice changed"
+            f"{' '.join(chosen)}: the choices of a recorded config cannot be changed. Instead run the command in "
+            "overrides.yaml again, with that choice changed"
         )
         return fixed if chosen else " ".join(f"{error} {error.__cause__ or ''}".split())
     from sleepy.explain import explain

@@ -13,7 +13,8 @@ from sleepy.track.tracker import Tracker
 
 @dataclass(frozen=True)
 class Context:
-    """What every stage may use: settings `s`, the names of the options chosen, and where the run is recorded."""
+    """What every stage may use: settings `s`, the names of the options chosen, where the run is recorded, and warnings
+    that belong into its report."""
 
     s: Settings
     stages: tuple[str, ...]
@@ -23,6 +24,7 @@ class Context:
     run: Run
     folder: Path
     watch: Stages
+    warnings: tuple[str, ...] = ()
     fresh: Path | None = None
 
     @property

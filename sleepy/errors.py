@@ -1,12 +1,24 @@
-"""What can go wrong in a way that a user can mend.
+"""What can go wrong in a way that a user can fix.
 
-A `SleepyError` is shown as its message alone and ends the program with exit code 1. Its message says what was
-found, what was expected and what to do. A model's wrong answer is a result and never one of these.
+A `SleepyError` is shown as its message alone and ends the program with exit code 1. Its message says what is
+wrong and what to do. A model's wrong answer is a result and never one of these.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+MOST = 20  # problems that are listed one by one
+
+
+def several(problems: Sequence[str]) -> str:
+    """Problems, a line each; of many the first ones and how many there are."""
+    more = len(problems) - MOST
+    return "\n".join([*problems[:MOST], *([f"... and {more} more"] if more > 0 else [])])
 
 
 class SleepyError(Exception):
-    """Anything a user can mend: shown without a traceback unless `debug=true`."""
+    """Anything a user can fix: shown without a traceback unless `debug=true`."""
 
 
 class ConfigError(SleepyError):
@@ -18,7 +30,7 @@ class DataError(SleepyError):
 
 
 class ModelError(SleepyError):
-    """Weights that cannot be had, do not match their digest, or do not fit each other."""
+    """Weights that cannot be fetched, do not match their digest, or do not fit each other."""
 
 
 class DiskError(SleepyError):

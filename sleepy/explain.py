@@ -36,12 +36,17 @@ def explain(words: list[str], folders: Sequence[Path] = ()) -> list[str]:
             problems.append(f"{word}: cannot be read as key=value ({str(error).splitlines()[0]}){_quoted(word)}")
             continue
         group = override.key_or_group
-        if group in groups() or group == "experiment":
+        if override.value_type is not None and override.value_type.name == "INTERVAL_SWEEP":
+            problems.append(
+                f"{word}: an interval has no values to sweep over. List them ({group}=a,b) or use "
+                f"{group}=range(start,stop,step)"
+            )
+        elif group in groups() or group == "experiment":
             known = _options(group, folders)
             values = swept_values(override, known)
             wrong = [value for value in values if value not in known]
             problems += [
-                f"{group}: got {value!r}, must be one of {', '.join(known)}{_nearest(value, known)}" for value in wrong
+                f"{group} must be one of {', '.join(known)}, not {value!r}{_nearest(value, known)}" for value in wrong
             ]
             choices += [] if wrong else [[f"{group}={value}" for value in values]]
             unknown |= {group} if wrong else set()
@@ -76,7 +81,7 @@ def _of_combination(choices: list[str], rest: Sequence[Any], first: bool) -> Ite
             for value in swept_values(override):
                 result, _ = _compose([*choices, f"{override.get_key_element()}={value}"])
                 if isinstance(result, Exception):
-                    yield f"{key}: got {value!r}: {first_line(result)}"
+                    yield f"{key}={value}: {first_line(result)}"
 
 
 def _conflict(error: Exception, chosen: dict[str, str]) -> str:
@@ -141,7 +146,7 @@ def swept_values(override: Any, known: Sequence[str] = ()) -> list[str]:
 def _nearest(word: str, known: list[str]) -> str:
     near = difflib.get_close_matches(word, known, 3, 0.6)
     near = near or [k for k in known if k.rsplit(".", 1)[-1] == word.rsplit(".", 1)[-1]][:3]
-    return f"; nearest: {', '.join(near)}" if near else ""
+    return f". Did you mean {' or '.join(near)}?" if near else ""
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:

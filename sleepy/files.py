@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import json
 import os
@@ -13,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sleepy.errors import DataError, DiskError, SleepyError
+from sleepy.errors import DataError, DiskError, SleepyError, several
 
 REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 _ASKED = 1 << 20  # bytes that a disk must still have room for, where nobody knows how many were to be written
@@ -124,18 +125,25 @@ def read_json(path: Path) -> dict:
 
 
 def read_jsonl(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """The objects of a JSONL file, each with its line number, from 1. Empty lines are passed over. Only "\\n" ends a
-    line: U+2028, U+2029 and U+0085 may stand inside a text.
+    """The objects of a JSONL file, each with its line number, from 1. Empty lines are passed over, and so is a byte
+    order mark. Only "\\n" ends a line: U+2028, U+2029 and U+0085 may stand inside a text.
 
     Raises DataError that names the file and every line that is not a JSON object in UTF-8.
     """
     found: list[tuple[int, dict[str, Any]]] = []
     problems: list[str] = []
     try:
-        lines = path.read_bytes().split(b"\n")
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    for number, line in enumerate(lines, 1):
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"{path}: this is UTF-16. Save it as UTF-8")
+    content = content.removeprefix(codecs.BOM_UTF8)
+    if content.lstrip().startswith(b"["):
+        raise DataError(
+            f"{path}: this is a JSON array, but each line must be an object. Convert it: jq -c '.[]' {path} > new.jsonl"
+        )
+    for number, line in enumerate(content.split(b"\n"), 1):
         if not line.strip():
             continue
         try:
@@ -145,10 +153,19 @@ def read_jsonl(path: Path) -> list[tuple[int, dict[str, Any]]]:
             json.dumps(record, ensure_ascii=False).encode()  # half a surrogate pair can be read, but not written
             found.append((number, record))
         except (ValueError, RecursionError) as error:
-            problems.append(f"{path}:{number}: not a JSON object: {error}")
+            problems.append(f"{path}:{number}: {_not_an_object(error)}")
     if problems:
-        raise DataError("\n".join(problems))
+        raise DataError(several(problems))
     return found
+
+
+def _not_an_object(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        byte = error.object[error.start]
+        return f"not in UTF-8: found the byte {byte:#x} at place {error.start + 1}. Save the file as UTF-8"
+    if isinstance(error, json.JSONDecodeError):
+        return f"not a JSON object: {error.msg} at column {error.colno}"
+    return f"not a JSON object: {error}"
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> int:

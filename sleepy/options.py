@@ -60,15 +60,15 @@ _TESTS = {
 
 
 def problems_of(option: Any, key: str = "") -> list[str]:
-    """Every value of a dataclass `option` that its fields do not allow, as "key: got ..., must be ..." lines."""
+    """Every value of a dataclass `option` that its fields do not allow, as "key must be ..., not ..." lines."""
     found: list[str] = []
     prefix = f"{key}." if key else ""
     for f in fields(option):
         value, meta = getattr(option, f.name), f.metadata
         if "choices" in meta and value not in meta["choices"]:
-            found.append(f"{prefix}{f.name}: got {value!r}, must be one of {', '.join(meta['choices'])}")
+            found.append(f"{prefix}{f.name} must be one of {', '.join(meta['choices'])}, not {value!r}")
         for name, (holds, words) in _TESTS.items():
             if name in meta and value is not None and not holds(value, meta[name]):
-                found.append(f"{prefix}{f.name}: got {value!r}, must be {words} {meta[name]}")
+                found.append(f"{prefix}{f.name} must be {words} {meta[name]}, not {value!r}")
     own = getattr(option, "problems", None)
     return found + [f"{prefix}{line}" for line in (own() if own else [])]

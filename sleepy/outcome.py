@@ -33,12 +33,15 @@ def report(c: Context, lab: Lab, o: Outcome) -> None:
     """The table in the terminal, and the page with its pictures."""
     revision, dirty = log.code(c.run)
     exported = o.delivery.exported if o.delivery else None
+    result = o.after.candidate
+    adapter = result.adapter if isinstance(result, Adapted) else None
+    ability = lab.ability(adapter) if adapter and c.s.ability else None
     with c.watch.stage("report", unit="page"):
         summary = RunSummary(
             name=" ".join(c.overrides) or "defaults",
             overrides=c.overrides,
             model=lab.base.name,
-            algorithm=_made(c, o.after.candidate),
+            algorithm=_made(c, result),
             tasks=lab.exam,
             rustfix=o.rustfix,
             before=o.before.scores,
@@ -48,7 +51,8 @@ def report(c: Context, lab: Lab, o: Outcome) -> None:
             comparison=compare(o.before.scores, o.after.scores),
             verdict=o.verdict,
             mixes=tuple((step.name, step.mix) for step in o.steps if step.mix),
-            adapter=o.after.candidate.adapter if isinstance(o.after.candidate, Adapted) else None,
+            adapter=adapter,
+            ability=ability,
             gguf=exported.file if exported else None,
             proof=o.delivery.line if o.delivery else "",
             seconds=c.watch.seconds,
@@ -56,7 +60,7 @@ def report(c: Context, lab: Lab, o: Outcome) -> None:
             ui_line=c.tracker.ui_line(),
             revision=revision,
             dirty=dirty,
-            warnings=o.delivery.warnings if o.delivery else (),
+            warnings=(*c.warnings, *(o.delivery.warnings if o.delivery else ())),
             course=course(o.before.scores, o.steps),
             history=history(o.before.scores, o.steps),
         )

@@ -27,7 +27,7 @@ from sleepy.track.tracker import Tracker
 @dataclass(frozen=True)
 class Asked:
     """A job as it was asked for: settings, stages in order, the resolved config behind them, the options' names by
-    group, and the words of the command line."""
+    group, the words of the command line, and what is doubtful about it."""
 
     s: Settings
     stages: tuple[str, ...]
@@ -35,6 +35,7 @@ class Asked:
     choices: dict[str, str]
     words: tuple[str, ...]
     experiment: str
+    warnings: tuple[str, ...]
 
 
 def run(config: DictConfig) -> None:
@@ -56,10 +57,10 @@ def run(config: DictConfig) -> None:
     chosen, words = recorded(hydra.runtime.config_sources)
     chosen |= {k: v for k, v in hydra.runtime.choices.items() if v}
     choices = {group: name_of(getattr(s, group), chosen.get(group)) for group in GROUPS}
-    check(s, stages, choices, tracker)
+    warnings = check(s, stages, choices, tracker)
     resolved: Any = OmegaConf.to_container(config, resolve=True)
     overrides = (*words, *hydra.overrides.task)
-    _new_run(Asked(s, stages, resolved, choices, overrides, chosen.get("experiment", "")), tracker)
+    _new_run(Asked(s, stages, resolved, choices, overrides, chosen.get("experiment", ""), warnings), tracker)
 
 
 def _repeat(today: Settings, tracker: Tracker) -> None:
@@ -73,8 +74,8 @@ def _repeat(today: Settings, tracker: Tracker) -> None:
         return
     earlier = again.earlier
     choices = {group: name_of(getattr(again.s, group), earlier.choices.get(group)) for group in GROUPS}
-    check(again.s, again.stages, choices, tracker)
-    asked = Asked(again.s, again.stages, again.config, choices, earlier.words, "")
+    warnings = check(again.s, again.stages, choices, tracker)
+    asked = Asked(again.s, again.stages, again.config, choices, earlier.words, "", warnings)
     again.conclude(tracker, _new_run(asked, tracker, again))
 
 
@@ -90,14 +91,14 @@ def _new_run(asked: Asked, tracker: Tracker, repeats: Repetition | None = None) 
         **{group: choices[group] for group in ("model", "tasks", "data", "stream", "routing")},
         **(repeats.tags if repeats else {}),
     }
-    if {"fetch", "repair"} & set(stages):
+    if {"fetch", "repair", "doubts"} & set(stages):
         hush()
     with tracker.run(name=tracker.name_of(asked.words, parent), tags=tags, parent=parent) as tracked:
         log.config(tracked, asked.resolved, choices, asked.words)
         folder = Path(hydra.runtime.output_dir)
         write_text(folder / log.RUN_ID, f"{tracked.id}\n")
         fresh = folder / FRESH if repeats else None
-        context = Context(s, stages, choices, asked.words, tracker, tracked, folder, Stages(), fresh)
+        context = Context(s, stages, choices, asked.words, tracker, tracked, folder, Stages(), asked.warnings, fresh)
         job(context)
         tracked.metrics({f"seconds/{k}": v for k, v in context.watch.seconds.items()})
     return tracked
@@ -106,10 +107,14 @@ def _new_run(asked: Asked, tracker: Tracker, repeats: Repetition | None = None) 
 def job(c: Context) -> None:
     """The stages that were asked for, in order. Whatever is measured, decided on and delivered is one candidate."""
     stages = c.stages
+    if c.s.report.runs:
+        return do.report_runs(c)
     if "subspace" in stages:
         do.subspace(c)
     if "repair" in stages:
         do.repair(c)
+    if "doubts" in stages:
+        do.doubts(c)
     if "fetch" in stages:
         base = do.fetch(c)
     if "prove" in stages:

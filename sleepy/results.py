@@ -76,11 +76,13 @@ class Course:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two evaluations of the same tasks, paired task by task. `fixes` failed before and pass now."""
+    """Two evaluations of the same tasks, paired task by task. `fixes` failed before and pass now. `p_value` is
+    of McNemar's exact test, `mid_p` of its mid-p form: see sleepy.evaluate.stats."""
 
     fixes: tuple[str, ...]
     regressions: tuple[str, ...]
     difference: float
     interval: tuple[float, float]
     p_value: float
+    mid_p: float
     detectable: float

@@ -49,8 +49,10 @@ class Settings:
     cache: folder of models, compiler verdicts and measured scores, shared by all runs.
     checkpoints: folder of the checkpoints from which a killed run resumes.
     episodes: file in which every attempt of a model is recorded (SQLite).
+    ability: ask general texts of each adapter that is trained: its loss, and its KL divergence from the base model.
     debug: show tracebacks. It has an effect on the command line only.
-    file: a Rust file, or the folder of a cargo project, for stages=[repair].
+    file: a Rust file, or the folder of a cargo project, for stages=[repair]; a Rust file, or the id of a koan of the
+        chosen `tasks`, for stages=[doubts].
     write: overwrite the file with its repair. Otherwise the repair is only shown.
     edition: the Rust edition of a single file. A project states its own.
     """
@@ -61,6 +63,7 @@ class Settings:
     cache: str = MISSING
     checkpoints: str = MISSING
     episodes: str = MISSING
+    ability: bool = True
     debug: bool = False
     file: str = ""
     write: bool = False
@@ -148,8 +151,8 @@ def _typed(config: DictConfig) -> DictConfig:
             schema[group] = OmegaConf.structured(_node(_class(target), target))
         except (ValueError, ImportError, AttributeError, TypeError) as error:
             raise ConfigError(
-                f"{group}: got _target_ {target!r}, which is no option of this group. A recorded config must be of "
-                "this version of sleepy, and keeps its choices. Give the command in overrides.yaml again instead"
+                f"{group}: the recorded config names {target!r}, which is not an option of this version of sleepy. Run "
+                "the command in overrides.yaml again instead"
             ) from error
     try:
         return cast(DictConfig, OmegaConf.merge(schema, config))

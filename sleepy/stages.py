@@ -6,23 +6,32 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from sleepy.artifacts import BaseModel, TaskSet
+from sleepy.artifacts import BaseModel, Task, TaskSet
 from sleepy.context import Context
 from sleepy.deliver.deliver import Delivery, deliver
 from sleepy.deliver.merge import merge
+from sleepy.doubts.doubts import doubts as doubts_of
+from sleepy.doubts.page import write_doubts
+from sleepy.evaluate.answers import MEASURED
 from sleepy.evaluate.candidates import Adapted, Base, Live, Measured, Routed
+from sleepy.evaluate.clusters import clustered
 from sleepy.evaluate.examiner import Examiner
 from sleepy.evaluate.stats import compare
 from sleepy.evaluate.strata import compare_unhelped
 from sleepy.exam.audit import audit, require_proof
 from sleepy.exam.audit_page import write_audit
 from sleepy.exam.builtin import every_koan
+from sleepy.files import write_text
 from sleepy.gate.gate import Verdict
-from sleepy.own_code.repair import find, repair_own
-from sleepy.pairs.builtin import load_pairs
+from sleepy.own_code.repair import Surgery, find
+from sleepy.own_code.subject import subject
+from sleepy.pairs.material import Pairs
 from sleepy.progress import say
+from sleepy.report.summary import pass_line, verdict_line
 from sleepy.results import Scores
+from sleepy.results_page.make import NAME, page_of_runs
 from sleepy.routing.route import accuracy
+from sleepy.rust.messages import full_message
 from sleepy.sandbox.checker import Checker
 from sleepy.study.lab import Lab, Recipe
 from sleepy.study.promotion import promote, to_repair_with
@@ -44,19 +53,33 @@ def fetch(c: Context) -> BaseModel:
     return base
 
 
-def prove(c: Context) -> tuple[TaskSet, TaskSet, Checker]:
-    """Koans, each proven by rustc, and the pairs, which are proven when they are drawn."""
-    pairs = load_pairs()
+def prove(c: Context) -> tuple[TaskSet, Pairs, Checker]:
+    """Koans, each proven by rustc, and the pairs: a user's own are proven here, those of sleepy when they are drawn."""
+    pairs = c.s.data.load()
     exam = c.s.stream.exam(c.s.tasks.load(), pairs, c.s.seed)
     checker = c.s.sandbox.open(c.known)
     with c.watch.stage("prove", 2 * len(exam), "check") as done:
-        require_proof(exam.tasks, checker, done)
+        require_proof(exam.tasks, checker, done, exam.places)
     log.task_set(c.run, exam, "evaluation")
     c.run.tags({"pairs.digest": pairs.digest})
-    return exam, pairs, checker
+    for warning in c.warnings:
+        say(f"warning: {warning}")
+    return exam, _proven(c, pairs, checker) if c.s.data.own else pairs, checker
 
 
-def audit_exam(c: Context, exam: TaskSet, pairs: TaskSet, checker: Checker) -> None:
+def _proven(c: Context, pairs: Pairs, checker: Checker) -> Pairs:
+    """A user's own pairs, each proven by rustc and with the message that rustc has for it."""
+    both = (*pairs.tasks, *(pair for pair in pairs.unseen if isinstance(pair, Task)))
+    if both:
+        with c.watch.stage("pairs", 2 * len(both), "check") as done:
+            require_proof(both, checker, done, pairs.places)
+    say(f"{len(pairs) + len(pairs.chats)} pairs to train on, {len(pairs.unseen)} held out")
+    checks = checker.check_all([t.broken_job for t in pairs])
+    said = [t.message or full_message(check.diagnostics) for t, check in zip(pairs, checks, strict=True)]
+    return replace(pairs, tasks=tuple(replace(t, message=m) for t, m in zip(pairs, said, strict=True)))
+
+
+def audit_exam(c: Context, exam: TaskSet, pairs: Pairs, checker: Checker) -> None:
     """The exam examined: cheats and near-duplicates too. Raises DataError when anything is found."""
     with c.watch.stage("pairs", 2 * len(pairs), "check") as done:
         require_proof(pairs.tasks, checker, done)
@@ -67,14 +90,14 @@ def audit_exam(c: Context, exam: TaskSet, pairs: TaskSet, checker: Checker) -> N
     c.run.artifact(write_audit(c.folder, exam, rows, findings))
 
 
-def open_lab(c: Context, base: BaseModel, exam: TaskSet, pairs: TaskSet, checker: Checker) -> Lab:
+def open_lab(c: Context, base: BaseModel, exam: TaskSet, pairs: Pairs, checker: Checker) -> Lab:
     """Everything that trains and measures. Raises ConfigError when the gate would choose by what is reported on."""
     s = c.s
     panel = s.gate.panel(exam, s.seed) if {"gate", "train"} <= set(c.stages) else TaskSet("none", "", ())
     s.stream.check_panel(exam, panel)
     recipe = Recipe(
         name=c.choices["algo"], algo=s.algo, lora=s.lora, train=s.train, data=s.data, seed=s.seed, device=s.device,
-        checkpoints=Path(s.checkpoints),
+        checkpoints=Path(s.checkpoints), ability=s.ability,
     )  # fmt: skip
     return Lab(
         recipe=recipe, base=base, pairs=pairs, exam=exam, panel=panel, gate=s.gate, checker=checker,
@@ -85,7 +108,7 @@ def open_lab(c: Context, base: BaseModel, exam: TaskSet, pairs: TaskSet, checker
 def open_examiner(c: Context, checker: Checker) -> Examiner:
     """What asks candidates, as the settings say."""
     return Examiner(
-        engine=c.s.engine, repair=c.s.repair, judge=checker, known=c.known / "baselines",
+        engine=c.s.engine, repair=c.s.repair, judge=checker, known=c.known / MEASURED,
         episodes=Path(c.s.episodes).expanduser(), run=c.run.id, scratch=c.folder / "scratch", stages=c.watch,
     )  # fmt: skip
 
@@ -94,6 +117,9 @@ def baseline(c: Context, lab: Lab) -> Measured[Base]:
     """The untouched model on the exam; measured once for a model, task set, prompt and engine."""
     before = lab.measure(Base(lab.base), lab.exam, "baseline")
     log.scores(c.run, c.folder, before.scores, "baseline")
+    if "train" not in c.stages:
+        log.result(c.run, before.scores)
+        c.run.describe(pass_line(before.scores))
     page = c.s.report.scores(c.folder, before.scores, "baseline")
     c.run.artifact(page, "report")
     if "report" not in c.stages:
@@ -123,6 +149,8 @@ def unite(c: Context, lab: Lab, steps: Sequence[Step]) -> Live:
         with c.watch.stage("combine", unit="adapter"):
             one = c.s.merge.combine(list(adapters.values()), lab.base, c.folder / "adapter", c.s.seed)
         log.adapter(c.run, one)
+        if c.s.ability and (found := lab.ability(one)):
+            log.ability(c.run, found, lab.steps_done)
         result = Adapted(lab.base, one)
         _tag(c, result)
     return result
@@ -141,6 +169,8 @@ def evaluate(c: Context, lab: Lab, result: Live) -> Measured[Live]:
         figures = accuracy(result.route(), lab.exam.tasks, broken, list(result.members))
         c.run.metrics({f"routing/{figure}": value for figure, value in figures.items()})
         say("routing: " + ", ".join(f"{n:g} {word}" for word, n in figures.items() if "share" not in word))
+    elif isinstance(result, Adapted):
+        c.run.metrics({f"held_out/{name}": value for name, value in lab.unseen_loss(result.adapter).items()})
     after = lab.measure(result, lab.exam)
     log.scores(c.run, c.folder, after.scores, "eval")
     return after
@@ -161,7 +191,7 @@ def gate(c: Context, lab: Lab, before: Measured[Base], after: Measured[Live], st
         verdict = cycles
     else:
         gated = lab.measure(Base(lab.base), lab.panel, "gate: baseline")
-        verdict = c.s.gate.judge(gated, lab.measure(after.candidate, lab.panel, "gate"))
+        verdict = lab.judge(gated, lab.measure(after.candidate, lab.panel, "gate"))
     repeated = c.fresh is not None  # what is in use was decided when the run was new
     used = verdict.promoted and (
         repeated or promote(lab, verdict, _artifacts_of(c, verdict.candidate), beside=not cycles)
@@ -170,7 +200,13 @@ def gate(c: Context, lab: Lab, before: Measured[Base], after: Measured[Live], st
         told = verdict.reason.removeprefix("promoted: ")
         reason = f"refused: the adapter in use stays; beside the base, {told}"
         verdict = replace(verdict, promoted=False, reason=reason)
-    log.verdict(c.run, compare(before.scores, after.scores), verdict)
+    comparison = compare(before.scores, after.scores)
+    log.verdict(c.run, comparison, verdict)
+    log.result(c.run, after.scores, comparison)
+    subject = "Adapter" if isinstance(after.candidate, Adapted) else "Result"
+    c.run.describe(verdict_line(before.scores, after.scores, comparison, verdict, subject))
+    for by in ("pattern", "family"):
+        log.clusters(c.run, clustered(before.scores, after.scores, by))
     if unhelped := compare_unhelped(before.scores, after.scores):
         log.unhelped(c.run, unhelped)
     log.koans(c.run, before.scores, after.scores)
@@ -212,9 +248,40 @@ def repair(c: Context) -> None:
     base = fetch(c)
     checker = c.s.sandbox.open(c.cache)
     candidate = to_repair_with(c.tracker, base)
-    diff = repair_own(open_examiner(c, checker), checker, candidate, find(c.s.file), c.s.edition, c.s.write)
+    surgery = Surgery(open_examiner(c, checker), checker, candidate, c.folder / "doubts")
+    diff = surgery.repair(find(c.s.file), c.s.edition, c.s.write)
     c.run.text(diff, "repair.diff")
+    if surgery.pages.is_dir():
+        c.run.artifact(surgery.pages)
     print(diff, end="")
+
+
+def report_runs(c: Context) -> None:
+    """The results page of runs that are there."""
+    with c.watch.stage("report", unit="page"):
+        page = page_of_runs(c.tracker, c.s.report.runs, c.cache)
+        target = c.folder / NAME
+        write_text(target, page.html)
+        c.run.artifact(target, "report")
+        c.run.describe(page.description)
+    print(f"{page.description}\n{target}")
+
+
+def doubts(c: Context) -> None:
+    """The page about one file or koan: where the candidate in use doubts, and what asking it for a repair gives."""
+    base = fetch(c)
+    checker = c.s.sandbox.open(c.cache)
+    candidate = to_repair_with(c.tracker, base)
+    task, examiner = subject(c.s.file, c.s.tasks, c.s.edition), open_examiner(c, checker)
+    if checker.check(*task.broken_job).passed:
+        say(f"{task.id} compiles: there is nothing to repair")
+        return
+    (result,) = examiner.measure(candidate, TaskSet(task.id, "", (task,)), "doubts").scores.results
+    found = doubts_of(examiner, candidate, task, result, checker)
+    page = c.folder / "doubts.html"
+    write_doubts(page, found)
+    c.run.artifact(page)
+    say(f"{task.id}: {found.tried}. Written to {page}")
 
 
 def subspace(c: Context) -> None:

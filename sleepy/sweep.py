@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sleepy.errors import ConfigError, SleepyError
 from sleepy.explain import explain, swept_values
 from sleepy.options import CONF, groups
+from sleepy.results_page.make import page_of_sweep
 from sleepy.settings import Settings, settings
 from sleepy.track.sweep_table import JobScores, sweep_table
 from sleepy.track.tracker import SWEPT, Tracker
@@ -114,6 +115,7 @@ def _end(tracker: Tracker, key: str) -> None:
         if jobs:
             pages["report/sweep.md"] = sweep_table(jobs)
             print(f"\n{pages['report/sweep.md']}")
+            pages |= page_of_sweep(tracker, key)
     finally:
         tracker.close_parent(key, pages)
 

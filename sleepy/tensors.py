@@ -39,8 +39,8 @@ def mapped(path: Path, mode: Literal["r", "r+"] = "r") -> dict[str, np.ndarray]:
             tensors[name] = data.view(_TYPES[entry["dtype"]]).reshape(entry["shape"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise ModelError(
-            f"{path}: found a missing, truncated or damaged file ({type(error).__name__}: {error}), "
-            f"expected safetensors of f16: make it anew"
+            f"{path} is missing, truncated, damaged, or not f16 safetensors ({type(error).__name__}: {error}). Delete "
+            "it and run again"
         ) from error
     return tensors
 

@@ -72,11 +72,11 @@ def test_all_problems_of_a_command_line_are_told_at_once(tmp_path: Path) -> None
     done = sleepy(tmp_path, "model=qwen-0.5b", "lora.rr=8", "train.lr=abc", "trian.steps=4")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     for said in (
-        "model: got 'qwen-0.5b'",
-        "nearest: qwen2.5-coder-0.5b",
-        "lora.rr: no such option; nearest: lora.r",
-        "train.lr: got 'abc'",
-        "trian.steps: no such option; nearest: train.steps",
+        "model must be one of hub, qwen2.5-coder-0.5b",
+        "not 'qwen-0.5b'. Did you mean qwen2.5-coder-0.5b",
+        "lora.rr: no such option. Did you mean lora.r ",
+        "train.lr=abc: ",
+        "trian.steps: no such option. Did you mean train.steps",
     ):
         assert said in done.stderr
     assert not (tmp_path / "mlflow.db").exists()
@@ -92,16 +92,16 @@ def test_all_values_out_of_range_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         chosen("lora.r=0", "train.decay=steep", "device=gpu", "seed=-1")
     for said in (
-        "lora.r: got 0, must be at least 1",
-        "train.decay: got 'steep', must be one of linear",
-        "device: got 'gpu', must be one of auto, cpu, cuda, mps",
-        "seed: got -1, must be at least 0",
+        "lora.r must be at least 1, not 0",
+        "train.decay must be one of linear",
+        "device must be one of auto, cpu, cuda, mps, not 'gpu'",
+        "seed must be at least 0, not -1",
     ):
         assert said in str(error.value)
 
 
 def test_unknown_stages_and_missing_ones() -> None:
-    with pytest.raises(ConfigError, match=r"(?s)'evaluat' is no stage, must be some of fetch.*train needs baseline"):
+    with pytest.raises(ConfigError, match=r"(?s)there is no stage evaluat. Choose from fetch.*train needs baseline"):
         planned(["train", "evaluat"])
     assert planned(["report", "gate", "evaluate", "train", "baseline", "prove", "fetch"])[-2:] == ("gate", "report")
 
@@ -109,7 +109,7 @@ def test_unknown_stages_and_missing_ones() -> None:
 def test_a_bad_sweep_starts_no_job(tmp_path: Path) -> None:
     done = sleepy(tmp_path, "-m", "lora.r=8,0", "algo=naive,replay")
     assert done.returncode == 1 and "none was started" in done.stderr
-    assert done.stderr.count("lora.r: got 0") == 2 and not (tmp_path / "mlflow.db").exists()
+    assert done.stderr.count("lora.r must be at least 1, not 0") == 2 and not (tmp_path / "mlflow.db").exists()
 
 
 def test_a_sweep_over_a_key_that_the_default_leaves_empty(tmp_path: Path) -> None:
@@ -148,8 +148,8 @@ def test_what_this_machine_cannot_do_is_said_before_anything_is_fetched(
     (["engine=ollama"], "cannot put an adapter on the loaded model"),
     (["export.measure=true", "stages=[fetch,prove,baseline]"], "it needs the stage export"),
     (["stages=[fetch,prove,baseline,train,merge]"], "merge without export keeps nothing"),
-    (["file=a.rs"], "no stage repairs it"), (["stages=[repair]"], "must be a Rust file"),
-    (["stream=given", "algo=none"], "name PEFT folders or MLflow runs"),
+    (["file=a.rs"], "only used by the stages repair and doubts"), (["stages=[repair]"], "must name a Rust file"),
+    (["stream=given", "algo=none"], "Name PEFT folders or MLflow runs"),
     (["stream=given", "algo=none", "stream.adapters=[gone]"], "gone"),
     (["stream=each"], "Combine them (merge=average"), (["routing=oracle"], "use it with stream=each or stream=given"),
 ])  # fmt: skip
@@ -191,8 +191,16 @@ def test_what_only_the_swept_choices_have_can_be_swept_over(tmp_path: Path) -> N
 def test_a_sweep_is_refused_for_the_choices_that_lack_an_option() -> None:
     register()
     (_, problem) = explain(["data=all,failures,mixed", "data.examples=8", "merge=glob(*ties)", "merge.density=0.3"])
-    having = "data=all, episodes, mixed, pattern, replay, targeted have it"
+    having = "data=all, episodes, file, mixed, pattern, replay, targeted have it"
     assert problem == f"  data.examples: data=failures has no such option; {having}"
+
+
+def test_an_interval_is_refused_and_a_range_is_swept_over() -> None:
+    register()
+    (_, problem) = explain(["train.lr=interval(0.1,0.5)", "lora.r=range(8,32,8)", "lora.alpha=choice(8,16)"])
+    assert problem.startswith("  train.lr=interval(0.1,0.5): an interval has no values")
+    (_, problem) = explain(["lora.r=range(1,3)", "lora.dropout=choice(0.1,x)"])
+    assert problem == "  lora.dropout=x: Value 'x' of type 'str' could not be converted to Float"
 
 
 def test_files_that_do_not_go_together_are_named_before_anything_else() -> None:
@@ -200,7 +208,7 @@ def test_files_that_do_not_go_together_are_named_before_anything_else() -> None:
     _, first, *others = explain(["seed=-1", "experiment=smoke", "data=failures", "lora.rr=8"])
     assert first.startswith("  experiment=smoke sets data.examples (experiment/smoke.yaml), but data=failures has no")
     assert "data=all, episodes" in first and first.endswith("or leave out experiment=smoke")
-    assert others == ["  lora.rr: no such option; nearest: lora.r, lora, lora.dropout"]
+    assert others == ["  lora.rr: no such option. Did you mean lora.r or lora or lora.dropout?"]
 
 
 @pytest.mark.parametrize(("word", "quoted"), [
@@ -229,8 +237,8 @@ def test_a_recorded_config_runs_again(tmp_path: Path) -> None:
     assert parent.info.status == "FINISHED" and [run.data.params["seed"] for run in jobs] == ["8", "9"]
     for word, said in (
         ("lora.r=many", "error: lora.r: Value 'many' of type 'str' could not be converted to Integer"),
-        ("data=failures", "data=failures: a recorded config has its choices written out"),
-        ("model._target_=gone.Model", "model: got _target_ 'gone.Model', which is no option of this group"),
+        ("data=failures", "data=failures: the choices of a recorded config cannot be changed"),
+        ("model._target_=gone.Model", "model: the recorded config names 'gone.Model', which is not an option"),
     ):
         refused = sleepy(tmp_path, *again, word)
         assert refused.returncode == 1 and said in refused.stderr, refused.stderr
@@ -261,3 +269,24 @@ def test_a_koan_whose_fix_does_not_compile_is_named(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r"mine/one: the fix does not pass \(compile\)"):
         job(tmp_path, "tasks=file", "tasks.path=mine.jsonl", "stages=[prove]")
+
+
+@pytest.mark.parametrize(("words", "search"), [
+    (["stages=[repair]", "file=a.rs"], True), (["stages=[doubts]", "repair.candidates=4"], True),
+    (["stages=[ repair, doubts ]"], True), (["-m", "stages=[repair]", "file=a.rs,b.rs"], True),
+    (["stages=[repair]", "repair=hints"], False), (["stages=[repair]", "engine=ollama"], False),
+    (["stages=[repair]", "experiment=smoke"], False), (["stages=[fetch,prove,baseline]"], False),
+    (["stages=[fetch,prove,baseline,repair]"], False), ([], False),
+    (["--config-path", "old", "stages=[repair]"], False),
+])  # fmt: skip
+def test_a_users_own_code_is_searched_for_a_repair_unless_the_command_says_otherwise(
+    words: list[str], search: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sleepy.cli import guarded
+
+    seen: list[str] = []
+    monkeypatch.setattr(sys, "argv", ["run.py", *words])
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    guarded(lambda: seen.extend(sys.argv[1:]))
+    assert ("repair=search" in seen) == search and [word for word in seen if word in words] == words

@@ -132,6 +132,10 @@ def test_the_owners_sweep_is_a_parent_with_children_and_pays_for_one_baseline(tm
     ]
     assert [row[-1] for row in rows[3:]] == [f"{c.info.run_id} |" for c in children]
     assert (artifacts(parent) / "report" / "sweep.md").read_text() in done.stdout
+    page = (artifacts(parent) / "report" / "results.html").read_text()
+    assert "4 variants (lora.r × algo)" in page and "4 variants" in parent.data.tags["mlflow.note.content"]
+    (written,) = tmp_path.glob("multirun/*/*/results.html")
+    assert written.read_text() == page and str(written) in done.stderr
 
 
 def test_a_failing_job_says_failed_and_the_sweep_goes_on(tmp_path: Path) -> None:

@@ -51,6 +51,17 @@ def test_what_is_measured_is_judged_promoted_and_delivered(run: Job, tmp_path: P
     assert {p.name for p in folder.iterdir()} == {"model-q8_0.gguf", "adapter.gguf", "Modelfile"}
 
 
+def test_general_texts_are_asked_and_may_decide(run: Job, tmp_path: Path) -> None:
+    found = run("gate.max_kl=1e-6")
+    assert found.data.metrics["ability/kl"] > 1e-6 and found.data.metrics["ability/base_loss"] > 0
+    assert found.data.tags["gate"] == "refused"
+    assert "its KL to the base on general texts is" in found.data.tags["gate.reason"]
+    assert "on general texts: loss" in (artifacts(found) / "report" / "report.md").read_text()
+    silent = run("ability=false")
+    assert "ability/kl" not in silent.data.metrics and silent.data.tags["gate"] == "promoted"
+    assert "general texts" not in (artifacts(silent) / "report" / "report.md").read_text()
+
+
 def test_nothing_large_is_left_behind(run: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run()
     (folder,) = tmp_path.glob("outputs/job-0")
@@ -115,7 +126,7 @@ def test_what_changes_no_number_does_not_keep_a_killed_run_from_its_checkpoint(
     killed()
     run("train.steps=3", "train.checkpoint_every=2", "device=auto")
     shown = capsys.readouterr().err
-    assert "Resuming after step 1 " in shown and "Starting anew" not in shown
+    assert "Resuming after step 1 " in shown and "Starting from" not in shown
 
 
 def test_a_checkpoint_that_does_not_fit_is_named_with_what_differs(
@@ -124,11 +135,12 @@ def test_a_checkpoint_that_does_not_fit_is_named_with_what_differs(
     killed()
     (folder,) = (tmp_path / "outputs/checkpoints").iterdir()
     run("train.steps=3", "train.lr=0.02", "algo=sam")
-    assert "Starting anew" not in capsys.readouterr().err  # another algorithm's
+    assert "Starting from" not in capsys.readouterr().err  # another algorithm's
     run("train.steps=3", "train.lr=0.02", "lora.alpha=8")
     place = folder.relative_to(tmp_path)
     differing = "differs in lora.alpha (16.0, now 8.0), train.lr (0.01, now 0.02)\n"
-    assert f"Starting anew: the unfinished checkpoint {place} (step 1 of 3) {differing}" in capsys.readouterr().err
+    told = f"Starting from step 1. The most similar unfinished checkpoint, {place} (step 1 of 3), {differing}"
+    assert told in capsys.readouterr().err
 
 
 def test_every_attempt_is_an_episode(run: Job, tmp_path: Path) -> None:
@@ -145,7 +157,7 @@ def test_what_can_be_known_early_is_said_early(run: Job, tmp_path: Path, monkeyp
         run("lora.target_modules=[q_proj,v_porj]")
     assert "baseline/tasks" not in runs(tmp_path)[-1].data.metrics and not (tmp_path / "episodes.db").exists()
     count = len(runs(tmp_path))
-    with pytest.raises(ConfigError, match=r"tasks\.path: got mine\.jsonl, but there is no such file"):
+    with pytest.raises(ConfigError, match=r"tasks\.path: there is no file mine\.jsonl"):
         chosen("tasks=file", "tasks.path=mine.jsonl")
 
     def version(package: str) -> str:
@@ -162,4 +174,4 @@ def test_what_can_be_known_early_is_said_early(run: Job, tmp_path: Path, monkeyp
 def test_a_users_file_is_repaired_with_the_adapter_in_use(run: Job, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "mine.rs").write_text('pub fn f() -> u32 { "1" }\n')
     run("stages=[repair]", "file=mine.rs")
-    assert "no adapter: none is promoted" in capsys.readouterr().err
+    assert "(no adapter is promoted)" in capsys.readouterr().err

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from sleepy.artifacts import Mix
 from sleepy.errors import ConfigError
 from sleepy.evaluate.scores_file import read_scores
 from sleepy.exam.read import read_tasks
 from sleepy.gate.no_loss import NoLoss
+from sleepy.pairs.material import Mix
 from tests.jobs import artifacts, runs
 
 Job = Callable[..., Any]

@@ -43,8 +43,8 @@ def read_updates(adapter: Adapter, base: BaseModel) -> list[Update]:
     updates = _updates(adapter.folder, config, tensors)
     if (found := digest_of_tensors(tensors)) != adapter.digest:
         raise ModelError(
-            f"{adapter.folder}: the tensors have digest {found[:12]}, expected {adapter.digest[:12]}: the file was "
-            f"changed since it was trained"
+            f"{adapter.folder}: the tensors have digest {found[:12]} instead of {adapter.digest[:12]}: the file was "
+            "changed after training. Train again"
         )
     shapes = {name: weight.shape for name, weight in mapped(base.weights / WEIGHTS).items()}
     for u in updates:
@@ -77,8 +77,8 @@ def read_all(folders: Mapping[str, Path]) -> dict[str, dict[str, Pair]]:
         other = {layer: (len(b), a.shape[1]) for layer, (b, a) in adapter.items()}
         if differing := sorted(shapes.items() ^ other.items()):
             raise ModelError(
-                f"{folders[name]}: found other layers than in {next(iter(folders.values()))} (as {differing[0][0]}), "
-                "expected adapters of one base model and of the same lora.target_modules"
+                f"{folders[name]}: its layers are not those of {next(iter(folders.values()))} (for example "
+                f"{differing[0][0]}). Use adapters of one base model and of the same lora.target_modules"
             )
     return adapters
 
@@ -124,13 +124,13 @@ def _config(folder: Path, base: BaseModel | None = None) -> dict[str, Any]:
     """adapter_config.json, if the adapter is plain LoRA and, where it says of which model it is, of `base`."""
     missing = [name for name in (_CONFIG, _TENSORS) if not (folder / name).is_file()]
     if missing:
-        raise ModelError(f"{folder}: found no {' and no '.join(missing)}, expected a PEFT adapter: train again")
+        raise ModelError(f"{folder} is not a complete PEFT adapter: {' and '.join(missing)} missing. Train again")
     record = folder / _RECORD
     try:
         config: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         made = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     except ValueError as error:
-        raise ModelError(f"{folder}: found damaged JSON ({error}): train again") from error
+        raise ModelError(f"{folder}: damaged JSON ({error}). Train again") from error
     if other := not_plain(config):
         raise ModelError(f"{folder}: this adapter is not plain LoRA, the only kind that can be used here: {other}")
     if base is None:
@@ -138,8 +138,8 @@ def _config(folder: Path, base: BaseModel | None = None) -> dict[str, Any]:
     if "base_digest" in made:
         if made["base_digest"] != base.digest:
             raise ModelError(
-                f"{folder}: this adapter was trained on {made.get('base')} (SHA-256 {made['base_digest'][:12]}), "
-                f"expected one of {base.name} ({base.digest[:12]}): choose its model, or train anew"
+                f"{folder}: this adapter was trained on {made.get('base')} (SHA-256 {made['base_digest'][:12]}), not "
+                f"on {base.name} ({base.digest[:12]}). Choose its model with model=, or train again"
             )
     elif names_another_model(named := str(config.get("base_model_name_or_path") or ""), base.name):
         raise ModelError(
@@ -160,12 +160,12 @@ def _tensors(folder: Path) -> dict[str, Any]:
         tensors: dict[str, Any] = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(
-            f"{path}: found a missing, truncated or damaged file ({error}), expected safetensors: train again; a "
-            f"checkpoint is resumed"
+            f"{path} is missing, truncated or damaged ({error}). Train again; the same command resumes from a "
+            "checkpoint if there is one"
         ) from error
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
-            raise ModelError(f"{path}: {name} holds values that are not finite: train again with a lower train.lr")
+            raise ModelError(f"{path}: {name} has values that are not finite. Train again with a lower train.lr")
     return tensors
 
 
@@ -175,8 +175,8 @@ def _updates(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Any]
     odd = sorted(tensors.keys() ^ {layer + side for layer in layers for side in (_A, _B)})
     if odd or not layers:
         raise ModelError(
-            f"{folder}: found {odd[0] if odd else 'no tensors'}, expected pairs of {_A[1:]} and {_B[1:]} alone: only "
-            f"plain LoRA can be used here"
+            f"{folder}: {f'unexpected tensor {odd[0]}' if odd else 'no tensors'}. An adapter must consist of pairs of "
+            f"{_A[1:]} and {_B[1:]}: only plain LoRA can be used here"
         )
     found = []
     for layer in layers:

@@ -39,10 +39,10 @@ class Weighted(Combine):
         """What the fields' own bounds cannot say."""
         found = []
         if bool(self.density) != (self.how in _DENSE):
-            expected = "a value above 0" if self.how in _DENSE else "0: nothing is dropped"
-            found.append(f"density: found {self.density:g}, expected for {self.how} {expected}")
+            must = "above 0" if self.how in _DENSE else f"0, since merge={self.how} drops nothing"
+            found.append(f"density must be {must}, not {self.density:g}")
         if self.rank and self.how != "svd":
-            found.append(f"rank: found {self.rank}, expected 0: the rank of {self.how} is not free to choose")
+            found.append(f"rank must be 0, not {self.rank}: merge={self.how} cannot choose its rank. Use merge=svd")
         return found
 
     def factors(self, adapters: Sequence[Adapter], base: BaseModel, seed: int) -> dict[str, Pair]:
@@ -53,8 +53,8 @@ class Weighted(Combine):
         ranks = sorted({len(update.a) for adapter in adapters for update in read_updates(adapter, base)})
         if len(ranks) > 1 and self.how not in ("cat", "svd"):
             raise ConfigError(
-                f"merge: found {self.how} for adapters of ranks {', '.join(map(str, ranks))}, expected one rank: use "
-                "merge=average, cat or svd"
+                f"merge={self.how} needs adapters of equal rank, but these have the ranks "
+                f"{', '.join(map(str, ranks))}. Use merge=average, cat or svd"
             )
         names = [f"adapter_{i}" for i in range(len(adapters))]
         try:

@@ -37,8 +37,8 @@ def merge(adapter: Adapter, base: BaseModel, folder: Path) -> Path:
             low, high = torch.aminmax(total)
             if not -_LARGEST <= low <= high <= _LARGEST:  # nor when they are NaN
                 raise ModelError(
-                    f"{adapter.folder}: {update.name} with this adapter goes from {low:g} to {high:g},"
-                    f" expected what f16 can hold, {_LARGEST:g}: train again with a lower train.lr"
+                    f"{adapter.folder}: with this adapter {update.name} ranges from {low:g} to {high:g}, more than f16 "
+                    f"can hold ({_LARGEST:g}). Train again with a lower train.lr"
                 )
             weight.copy_(total)
     return folder

@@ -40,7 +40,7 @@ def modelfile(weights: Path, gguf: Path) -> str:
         except TemplateError as error:
             raise ModelError(f"the chat template refuses a conversation ({error})") from error
         if not text.startswith(begin):
-            raise ModelError(f"llama.cpp begins every prompt with {begin!r}, the chat template does not")
+            raise ModelError(f"llama.cpp begins every prompt with {begin!r}, but the chat template does not")
         return text.removeprefix(begin)
 
     for before, after in _FORMATS:

@@ -104,7 +104,9 @@ def _answers(gguf: Path, prompts: Sequence[list[int]], tokens: int) -> list[_Ans
             verbose=False,
         )
     except (ValueError, RuntimeError) as error:
-        raise ModelError(f"{gguf}: llama.cpp cannot load it ({error}): the export is wrong, or memory short") from error
+        raise ModelError(
+            f"{gguf}: llama.cpp cannot load it ({error}): the export is wrong, or there is too little memory"
+        ) from error
     answers = []
     try:
         for prompt in prompts:

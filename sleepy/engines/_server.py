@@ -61,7 +61,8 @@ class Server:
             answer = None
         if not isinstance(answer, dict):
             raise EngineError(
-                f"{url}: expected a JSON object, got: {self.shown(reply.text)}. Is it an OpenAI-compatible server?"
+                f"{url} did not answer with a JSON object, but with: {self.shown(reply.text)}. Is it an "
+                "OpenAI-compatible server?"
             )
         return answer
 

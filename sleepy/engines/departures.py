@@ -68,5 +68,12 @@ class Departures:
         for chance, place, token in sorted(self._best, key=lambda best: (-best[0], -best[1])):
             before = self._text(self._copy[:-place]) if place else b""
             with suppress(UnicodeDecodeError):  # the place is within a character
-                result.append(Departure(before.decode(), token, chance, self._so_far[-place]))
+                result.append(Departure(before.decode(), token, chance, self._so_far[-place], self._own(-place)))
         return tuple(result)
+
+    def _own(self, place: int) -> str:
+        """The copy's own token at a place, with those that end the character which it begins, if it does."""
+        for end in range(place + 1, len(self._copy) + 1):
+            with suppress(UnicodeDecodeError):
+                return self._text(self._copy[place:end]).decode()
+        return ""

@@ -119,7 +119,7 @@ def rooms(
         tokens, needed = max(short)
         how = "Raise engine.context, or lower repair.max_prompt where examples and messages make the prompt long"
         if tokens >= context:
-            raise EngineError(f"A prompt has {tokens} tokens, with engine.context={context}. {how}")
+            raise EngineError(f"A prompt has {tokens} tokens, but engine.context={context}. {how}")
         say(
             f"{len(short)} of {len(prompts)} answers may be cut, for want of room in engine.context={context}: "
             f"the longest prompt has {tokens} tokens, and the program to repeat {needed}. {how}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -142,53 +141,48 @@ class LlamaSession:
         from llama_cpp import llama_cpp as api
 
         start, size = time.perf_counter(), len(tokens)
-        pick = picker(prompt, room)
-        answer, draft, chances = list[int](), list[int](), list[float]()
-        scored = self._scored(prompt, tokens) if prompt.scored else size  # the first position that counts
+        answer = _Answer(prompt, room, Lookup(self._copy(prompt.copy_from) if self._options.lookup else []))
+        given = self._read(prompt, tokens, shared, answer)
+        while True:
+            ended = bool(api.llama_vocab_is_eog(self._vocab, answer.tokens[-1]))
+            made = len(answer.tokens) - ended
+            text, stopped = up_to_stop(self._text(answer.tokens[:made]).decode(errors="replace"), prompt.stop)
+            cut = not (stopped or ended) and made >= room
+            hopeless = prompt.least is not None and given + sum(answer.chances) < prompt.least
+            if stopped or ended or cut or hopeless:
+                break
+            answer.propose()
+            place = size + made - 1
+            self._forget(place)
+            self._decode([answer.tokens[-1], *answer.draft], place, place, lambda logits, _: answer.take(logits))
+        while stopped and up_to_stop(self._text(answer.tokens[: made - 1]).decode(errors="replace"), prompt.stop)[1]:
+            made -= 1  # a draft may go on behind the stop
+        departures = self._departures(prompt, tokens) if prompt.departures else ()
+        chance = given + sum(answer.chances[: made + ended]) if prompt.scored else None
+        return Completion(prompt.begun + text, size, made, time.perf_counter() - start, cut, departures, chance)
+
+    def _read(self, prompt: Prompt, tokens: list[int], shared: int, answer: _Answer) -> float:
+        """Evaluate a prompt and take the answer's first token. Returns the log-probability of what is given of the
+        answer, if the prompt asks for it, else 0."""
+        size = len(tokens)
+        first = size  # the first token that is given of the answer
+        if prompt.scored:
+            first = _common_prefix([[*self._encode(replace(prompt, begun="")), -1], [*tokens, -2]])
         kept = _kept(self._held, tokens, shared)
-        unknown = next((i for i in range(scored, size) if i >= kept or i not in self._chances), size)
-        kept = min(kept, unknown - 1)  # the chance of a token is read after the one before it
+        unknown = next((i for i in range(first, size) if i >= kept or i not in self._chances), size)
+        kept = min(kept, unknown - 1)  # a token's chance is read after the one before it
+        chances = {i: self._chances[i] for i in range(first, unknown)}
 
         def read(logits: Any, position: int) -> bool:
-            if position < size - 1:
-                self._chances[position + 1] = float(logits[tokens[position + 1]]) - log_sum(logits)
-                return True
-            answer.append(pick(logits, len(answer)))
-            if prompt.scored:
-                chances.append(float(logits[answer[-1]]) - log_sum(logits))
-            return answer[-1:] == draft[len(answer) - 1 - seen : len(answer) - seen]
+            if position == size - 1:
+                return answer.take(logits)
+            chances[position + 1] = float(logits[tokens[position + 1]]) - log_sum(logits)
+            return True
 
-        known = {i: self._chances[i] for i in range(scored, unknown)}
         self._forget(kept)
-        least = -math.inf if prompt.least is None else prompt.least
-        self._chances |= known  # the last of these tokens is evaluated again, and is the same
-        seen = 0  # tokens of the answer before the last call
         self._decode(tokens[kept:], kept, unknown - 1, read)
-        begun = sum(self._chances[i] for i in range(scored, size))
-        lookup = Lookup(self._copy(prompt.copy_from) if self._options.lookup else [])
-        while True:
-            ended = bool(api.llama_vocab_is_eog(self._vocab, answer[-1]))
-            text, stopped = up_to_stop(
-                self._text(answer[:-1] if ended else answer).decode(errors="replace"), prompt.stop
-            )
-            cut = not (stopped or ended) and len(answer) >= room
-            if stopped or ended or cut or begun + sum(chances) < least:
-                break
-            lookup.accept(answer[seen:], len(draft))
-            seen, draft = len(answer), lookup.draft()[: room - len(answer) - 1]
-            self._forget(size + seen - 1)
-            self._decode([answer[-1], *draft], size + seen - 1, size + seen - 1, read)
-        departures = self._departures(prompt, tokens) if prompt.departures else ()
-        made = len(answer) - ended
-        while stopped and up_to_stop(self._text(answer[: made - 1]).decode(errors="replace"), prompt.stop)[1]:
-            made -= 1  # a draft may go on behind the stop
-        total = begun + sum(chances[: made + ended]) if prompt.scored else None
-        seconds = time.perf_counter() - start
-        return Completion(prompt.begun + text, size, made, seconds, cut, departures, total)
-
-    def _scored(self, prompt: Prompt, tokens: list[int]) -> int:
-        """The position of the first token of what is given of the answer."""
-        return _common_prefix([[*self._encode(replace(prompt, begun="")), -1], [*tokens, -2]])
+        self._chances |= chances
+        return sum(chances.values())
 
     def _departures(self, prompt: Prompt, tokens: list[int]) -> tuple[Departure, ...]:
         """The likeliest departures from the text that the answer probably copies. The memory then holds that text, so
@@ -244,6 +238,32 @@ class LlamaSession:
                 logits = np.ctypeslib.as_array(api.llama_get_logits_ith(context, i), shape=(vocabulary,))
                 if read and not read(logits, place + at + i):
                     break
+
+
+class _Answer:
+    """An answer in the making: its tokens, the log-probability of each where the prompt asks for it, and the draft of
+    what comes next."""
+
+    def __init__(self, prompt: Prompt, room: int, lookup: Lookup) -> None:
+        self.tokens: list[int] = []
+        self.chances: list[float] = []
+        self.draft: list[int] = []
+        self._pick, self._scored, self._room, self._lookup = picker(prompt, room), prompt.scored, room, lookup
+        self._drafted_at = 0
+
+    def take(self, logits: Any) -> bool:
+        """Add the token that follows from `logits`, (vocabulary,); whether the draft goes on with it."""
+        self.tokens.append(self._pick(logits, len(self.tokens)))
+        if self._scored:
+            self.chances.append(float(logits[self.tokens[-1]]) - log_sum(logits))
+        place = len(self.tokens) - 1 - self._drafted_at
+        return self.draft[place : place + 1] == self.tokens[-1:]
+
+    def propose(self) -> None:
+        """Make the next draft."""
+        self._lookup.accept(self.tokens[self._drafted_at :], len(self.draft))
+        self._drafted_at = len(self.tokens)
+        self.draft = self._lookup.draft()[: self._room - len(self.tokens) - 1]
 
 
 def _kept(held: Sequence[int], tokens: Sequence[int], shared: int) -> int:

@@ -64,8 +64,8 @@ class OpenAI(Engine):
         if _URL.fullmatch(self.base_url):
             return []
         return [
-            "base_url: expected a URL such as http://localhost:8080/v1, without user name, password and query; a key "
-            "belongs into the environment variable engine.key_variable"
+            "base_url must be a URL such as http://localhost:8080/v1, without user name, password or query. Put a key "
+            "into the environment variable that engine.key_variable names"
         ]
 
     @contextmanager
@@ -76,7 +76,7 @@ class OpenAI(Engine):
         first = self._files.setdefault("first", model.gguf)
         if first != model.gguf:
             raise EngineError(
-                f"The server at {self.base_url} is taken to serve {first}, so it cannot answer for {model.gguf}. Use "
+                f"The server at {self.base_url} is assumed to serve {first}, so it cannot answer for {model.gguf}. Use "
                 "engine=llama_cpp or engine=ollama, which load the file; or serve that file and measure it in a run of "
                 "its own: model=hub model.path=<file> stages=[fetch,prove,baseline]"
             )
@@ -203,7 +203,7 @@ class OpenAISession:
             return index, Completion(text, given, made, time.perf_counter() - start, cut)
         except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
             raise EngineError(
-                f"{self._server.url}{path}: expected a completion with its usage in tokens, got: "
+                f"{self._server.url}{path} did not answer with a completion and its number of tokens, but with: "
                 f"{self._server.shown(reply)}. Is it an OpenAI-compatible server?"
             ) from error
 

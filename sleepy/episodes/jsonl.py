@@ -35,14 +35,14 @@ def _problems(record: dict[str, Any]) -> list[str]:
     found += [f"{name} is unknown" for name in record if name not in COLUMNS]
     for name, value in record.items():
         if COLUMNS.get(name) == "INTEGER":
-            good, expected = type(value) is int and 0 <= value < 2**63, "a whole number, at least 0"
+            good, wanted = type(value) is int and 0 <= value < 2**63, "a whole number, at least 0"
         elif name == "verdict":
-            good, expected = value in VERDICTS, f"one of {', '.join(VERDICTS)}"
+            good, wanted = value in VERDICTS, f"one of {', '.join(VERDICTS)}"
         elif name == "time":
-            good, expected = _utc(value), f"UTC, such as {now()}"
+            good, wanted = _utc(value), f"UTC, such as {now()}"
         else:
-            good, expected = isinstance(value, str), "a text"
-        found += [] if good else [f"{name}: got {value!r}, must be {expected}"]
+            good, wanted = isinstance(value, str), "a text"
+        found += [] if good else [f"{name} must be {wanted}, not {value!r}"]
     return found
 
 

@@ -174,7 +174,7 @@ def open_episodes(path: Path, *, create: bool = True) -> EpisodeStore:
                 raise DataError(f"{path} holds no episodes, but another program's data; {_OTHER}")
             if version > VERSION:
                 raise DataError(
-                    f"{path} has version {version}, this sleepy knows {VERSION}. Use a newer one, or {_OTHER}"
+                    f"{path} has version {version}, this sleepy reads {VERSION}. Use a newer sleepy, or {_OTHER}"
                 )
         except BaseException:
             db.close()

@@ -10,12 +10,15 @@ from typing import Any
 from sleepy.artifacts import Completion, Departure, Prompt, digest_of
 from sleepy.files import explained
 
+MEASURED = "baselines"  # the cache's folder of measured scores
+ANSWERS = ".answers.jsonl"  # the end of a file beside the scores that its evaluation will have
+
 
 class Answers:
     """Completions by task, number of the attempt and prompt, in a JSONL file that grows by a line an answer.
 
     Answers are kept and not verdicts: these have a cache of their own, and one that the machine's load may have spoiled
-    is found anew. Several processes may append to one file.
+    is determined again. Several processes may append to one file.
     """
 
     def __init__(self, path: Path) -> None:

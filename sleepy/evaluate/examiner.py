@@ -13,7 +13,7 @@ from sleepy.artifacts import Completion, HotAdapter, Prompt, Served, TaskSet, di
 from sleepy.engines.engine import Engine
 from sleepy.episodes.record import recorder
 from sleepy.episodes.store import open_episodes
-from sleepy.evaluate.answers import Answers
+from sleepy.evaluate.answers import ANSWERS, Answers
 from sleepy.evaluate.candidates import C, Candidate, Exported, Measured
 from sleepy.evaluate.harness import Examination
 from sleepy.evaluate.nobody import COMPILER, NoEngine
@@ -63,9 +63,9 @@ class Examiner:
         if keeps and path.is_file():
             with self.stages.stage(stage, len(tasks), "koan"):
                 return Measured(candidate, read_scores(path), cached=True)
-        answers = Answers(path.with_suffix(".answers.jsonl"))
+        answers = Answers(path.with_suffix(ANSWERS))
         if answers and keeps:
-            say(f"{stage}: going on with {len(answers)} answers of an evaluation that did not end")
+            say(f"{stage}: resuming an interrupted evaluation, {len(answers)} answers are there")
         digests = {name: adapter.digest for name, adapter in candidate.adapters.items()}
         with (
             self.stages.stage(stage, len(tasks), "koan") as done,

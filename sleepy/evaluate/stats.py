@@ -21,7 +21,7 @@ def wilson(passed: int, total: int, confidence: float = 0.95) -> tuple[float, fl
     Source: E. B. Wilson, JASA 22 (1927), 209-212. It stays within [0, 1] and is sound for small totals.
     """
     if not 0 <= passed <= total:
-        raise ValueError(f"passed: found {passed} of {total}, expected 0 to {total}")
+        raise ValueError(f"passed must be 0 to {total}, not {passed}")
     if total == 0:
         return 0.0, 1.0
     z = NormalDist().inv_cdf((1 + confidence) / 2)
@@ -42,6 +42,23 @@ def mcnemar_exact(fixes: int, regressions: int) -> float:
 
     changed = fixes + regressions
     return float(binomtest(fixes, changed, 0.5).pvalue) if changed else 1.0
+
+
+def mcnemar_mid(fixes: int, regressions: int) -> float:
+    """Two-sided mid-p of McNemar's test: outcomes that are more uneven than the observed one count whole, those that
+    are equally uneven half; 1 where nothing changed.
+
+    The exact test is conservative, as few outcomes are possible; this one is less so. It does not guarantee the level,
+    but exceeded it in none of 9595 scenarios. Source: M. W. Fagerland, S. Lydersen and P. Laake, BMC Medical Research
+    Methodology 13 (2013), 91.
+    """
+    from scipy.stats import binom
+
+    changed = fixes + regressions
+    if not changed:
+        return 1.0
+    sides = 1 if fixes == regressions else 2
+    return mcnemar_exact(fixes, regressions) - sides / 2 * float(binom.pmf(fixes, changed, 0.5))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -115,8 +132,8 @@ def compare(before: Scores, after: Scores) -> Comparison:
         if b is None or a is None or b.task != a.task:
             found = [f"task {r.task!r}" if r else "no task" for r in (b, a)]
             raise DataError(
-                f"the evaluations differ at place {place}: found {found[0]} before and {found[1]} after, "
-                f"expected the same tasks in the same order ({digests}); {todo}"
+                f"the evaluations are not of the same tasks in the same order: number {place} is {found[0]} before and "
+                f"{found[1]} after ({digests}); {todo}"
             )
     if before.tasks_digest != after.tasks_digest:
         raise DataError(f"the evaluations name the same tasks, but the tasks' contents differ ({digests}); {todo}")
@@ -131,6 +148,7 @@ def compare(before: Scores, after: Scores) -> Comparison:
         difference=(len(fixes) - len(regressions)) / len(pairs),
         interval=score_interval(len(pairs), len(fixes), len(regressions)),
         p_value=mcnemar_exact(len(fixes), len(regressions)),
+        mid_p=mcnemar_mid(len(fixes), len(regressions)),
         detectable=detectable(len(pairs), len(fixes) + len(regressions)),
     )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from types import MappingProxyType
 
 from sleepy.artifacts import Check, Task
-from sleepy.errors import DataError
+from sleepy.errors import DataError, several
 from sleepy.exam.cheats import cheats
 from sleepy.exam.contamination import LIMITS, Near, most_alike, most_alike_edits
 from sleepy.exam.mutants import mutants
@@ -48,22 +49,27 @@ def prove(tasks: Sequence[Task], checker: Checker, done: Callable[[], object] = 
     fixed = check_together(checker, [t.repaired_job(t.fix) for t in tasks], done, sound=True)
     for task, b, f in zip(tasks, broken, fixed, strict=True):
         if b.compiles:
-            findings.append(Finding(task.id, f"the broken program compiles, expected {task.code}"))
+            findings.append(Finding(task.id, f"the broken program compiles, although it should fail with {task.code}"))
         elif task.code not in b.codes:
             said = ", ".join(c or "an error without a code" for c in b.codes) or b.detail
-            findings.append(Finding(task.id, f"the broken program fails with {said}, expected {task.code}"))
+            findings.append(Finding(task.id, f"the broken program fails with {said}, not with {task.code}"))
         if not f.passed:
             findings.append(Finding(task.id, f"the fix does not pass ({f.stage}): {f.detail}"))
     return findings
 
 
-def require_proof(tasks: Sequence[Task], checker: Checker, done: Callable[[], object] = lambda: None) -> None:
-    """`prove`, with a DataError that lists every finding."""
+def require_proof(
+    tasks: Sequence[Task],
+    checker: Checker,
+    done: Callable[[], object] = lambda: None,
+    places: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """`prove`, with a DataError that lists every finding; `places` are those of a user's own tasks: see TaskSet."""
     findings = prove(tasks, checker, done)
     if findings:
-        raise DataError(
-            "these tasks are not what they claim to be:\n" + "\n".join(f"  {f.task}: {f.problem}" for f in findings)
-        )
+        named = [(f"{places[f.task]}: {f.task}" if f.task in places else f.task, f.problem) for f in findings]
+        lines = [f"  {name}: {problem}" for name, problem in named]
+        raise DataError("these tasks are not what they claim to be:\n" + several(lines))
 
 
 def audit(
@@ -90,7 +96,7 @@ def audit(
         if len(survivors) > MISSED:
             findings.append(Finding(task.id, f"its tests pass on {len(survivors)} mutants: {'; '.join(survivors)}"))
         if len(task.tests) < 2:
-            findings.append(Finding(task.id, f"{len(task.tests)} test block, expected at least 2"))
+            findings.append(Finding(task.id, f"it has {len(task.tests)} test block and needs at least 2"))
     near, duplicates = alike(tasks, pairs, koans)
     rows = [
         Audited(t, b, len(c), *m, k, p) for t, b, c, m, (k, p) in zip(tasks, broken, tried, mutated, near, strict=True)
@@ -123,8 +129,8 @@ def alike(
     findings = [
         Finding(
             task.id,
-            f"near-duplicate of {near.task}: similarity {near.similarity:.2f} ({near.kind}), "
-            f"expected at most {LIMITS[near.kind]}",
+            f"near-duplicate of {near.task}: similarity {near.similarity:.2f} ({near.kind}), at most "
+            f"{LIMITS[near.kind]} is allowed",
         )
         for task, koan, pair in zip(tasks, to_koans, to_pairs, strict=True)
         for near in (*koan, *pair)

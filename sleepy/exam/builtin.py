@@ -56,12 +56,12 @@ class Builtin:
         whole = TaskSet(self.folder, self.version, tuple(t for path in _files(self.folder) for t in read_tasks(path)))
         if whole.digest != self.sha256:
             raise DataError(
-                f"the frozen set {self.folder} has digest {whole.digest}, expected {self.sha256} for version "
-                f"{self.version}. Restore its files, or give a changed set a new version and digest in conf/tasks/"
+                f"the frozen set {self.folder} was changed: its digest is {whole.digest}, but version {self.version} "
+                f"has {self.sha256}. Restore its files, or give the changed set a new version and digest in conf/tasks/"
             )
         known = list(dict.fromkeys(t.family for t in whole))
         if wrong := [f for f in self.families or [] if f not in known]:
-            raise DataError(f"tasks.families: found {', '.join(wrong)}, expected some of {', '.join(known)}")
+            raise DataError(f"tasks.families: there is no {', '.join(wrong)}. Choose from {', '.join(known)}")
         seen: dict[tuple[str, int], int] = {}
         chosen: list[Task] = []
         for task in whole:

@@ -6,6 +6,7 @@ import functools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from sleepy.artifacts import Task
 from sleepy.exam.builtin import every_koan
@@ -66,6 +67,15 @@ def contaminated(tasks: Sequence[Task]) -> list[bool]:
     prints = _programs(tasks)
     near = [max(n.excess for n in both) > 1 for both in most_alike(prints, *_koans())]
     return [broken or fix for broken, fix in zip(near[::2], near[1::2], strict=True)]
+
+
+def nearest_koans(groups: Sequence[Sequence[str]], koans: Sequence[tuple[str, str]]) -> list[Near]:
+    """For each group of programs the nearest of `koans`, which are ids and programs, to any of them: the one of the
+    largest excess."""
+    flat = [fingerprint(program) for group in groups for program in group]
+    both = iter(most_alike(flat, [fingerprint(program) for _, program in koans], [name for name, _ in koans]))
+    found = ([near for _ in group for near in next(both)] for group in groups)
+    return [max(near, key=attrgetter("excess"), default=Near()) for near in found]
 
 
 @functools.cache  # the koans do not change while a process runs, and are asked for again and again

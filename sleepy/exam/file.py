@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sleepy.artifacts import TaskSet
-from sleepy.exam.read import read_tasks
+from sleepy.exam.read import file_problems, read_set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +20,8 @@ class File:
 
     def problems(self) -> list[str]:
         """What the field's own bounds cannot say."""
-        if not self.path:
-            return ["path: got nothing, must be a JSONL file: tasks.path=my_koans.jsonl"]
-        found = Path(self.path).expanduser().is_file()
-        return [] if found else [f"path: got {self.path}, but there is no such file"]
+        return file_problems(self.path, "tasks.path=my_koans.jsonl")
 
     def load(self) -> TaskSet:
         """The tasks. Raises DataError with file and line for whatever is wrong."""
-        path = Path(self.path).expanduser()
-        return TaskSet(path.stem, "", read_tasks(path))
+        return read_set(Path(self.path).expanduser())

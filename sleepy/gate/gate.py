@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic
 
 from sleepy.artifacts import TaskSet
@@ -37,10 +37,13 @@ class Gate(ABC):
     tasks: the koans that the gate decides on. "exam" are those that are reported on, which may not be frozen. Where
         koans_val is the exam, it is both.
     koans: how many of them, spread over their patterns by the seed. 0 takes all (at least 0).
+    max_kl: the largest KL divergence from the base model on general texts, in nats a token, with which an adapter is
+        promoted (above 0). null does not limit it.
     """
 
     tasks: str = choice("koans_val", "patterns", "exam")
     koans: int = ranged(35, at_least=0)
+    max_kl: float | None = ranged(None, above=0)
 
     def panel(self, exam: TaskSet, seed: int) -> TaskSet:
         """The koans that the gate decides on. Raises ConfigError when they would be frozen ones that are reported
@@ -70,6 +73,15 @@ class Gate(ABC):
         )
         rule = type(self).__module__.rpartition(".")[2]
         return Verdict(after.candidate, promoted, reason, rule, comparison, before.scores, after.scores)
+
+    def limited(self, verdict: Verdict[C], kl: float | None) -> Verdict[C]:
+        """The verdict, a promotion, after `max_kl`: refused where `kl` is above it, or could not be measured (None)."""
+        if self.max_kl is None or (kl is not None and kl <= self.max_kl):
+            return verdict
+        found = "could not be measured" if kl is None else f"is {kl:.3g} nats a token"
+        told = verdict.reason.removeprefix("promoted: ")
+        why = f"its KL to the base on general texts {found} (at most {self.max_kl:g} is allowed)"
+        return replace(verdict, promoted=False, reason=f"refused: {told}, but {why}")
 
     @abstractmethod
     def decide(self, comparison: Comparison, before: Scores, after: Scores) -> tuple[bool, str]:

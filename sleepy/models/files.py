@@ -38,7 +38,7 @@ def made_once(home: Path, make: Callable[[Path], None]) -> Path:
     """The folder that `make` fills, made at the first call and found again at later ones (under `locked`).
 
     It is filled under a temporary name and renamed when done. Later its files are compared with the digests they had;
-    a changed or missing one is announced, and the folder made anew.
+    if one was changed or is missing, that is reported and the folder is made again.
     """
     final, partial = home / f"derived-v{FORMAT}", home / f"derived-v{FORMAT}.part"
     expected = read_json(final / "made.json")
@@ -50,9 +50,7 @@ def made_once(home: Path, make: Callable[[Path], None]) -> Path:
         ]
         if not changed:
             return final
-        warnings.warn(
-            f"{final}: {', '.join(changed)} changed or vanished since made; making the folder anew", stacklevel=2
-        )
+        warnings.warn(f"{final}: {', '.join(changed)} changed or vanished; making the folder again", stacklevel=2)
     for leftover in (final, partial):
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()

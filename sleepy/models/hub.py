@@ -45,14 +45,14 @@ class HubModel:
     def problems(self) -> list[str]:
         found = []
         if bool(self.repository) == bool(self.path):
-            given = f"{self.repository!r} and path {self.path!r}"
-            found.append(f"repository: found {given}, expected exactly one of the two")
+            both = f"{self.repository!r} and {self.path!r}"
+            found.append(f"repository and model.path: give exactly one of the two, not {both}")
         if self.repository and not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repository):
-            found.append(f"repository: found {self.repository!r}, expected owner/name")
+            found.append(f"repository must be written as owner/name, not {self.repository!r}")
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*==[\w.]+", self.converter):
-            found.append(f"converter: found {self.converter!r}, expected name==version")
+            found.append(f"converter must be written as name==version, not {self.converter!r}")
         if not re.fullmatch(r"[0-9a-f]{64}", self.converter_sha256):
-            found.append(f"converter_sha256: found {self.converter_sha256!r}, expected 64 hex digits in lower case")
+            found.append(f"converter_sha256 must be 64 lower-case hex digits, not {self.converter_sha256!r}")
         return found
 
     def fetch(self, cache: Path) -> BaseModel:
@@ -65,7 +65,7 @@ class HubModel:
         else:
             source = _snapshot(str(self.repository), self.revision)
         if not source.exists():
-            raise ModelError(f"model.path: found nothing at {source}, expected a model folder or a .gguf file")
+            raise ModelError(f"model.path: there is nothing at {source}. Name a model folder or a .gguf file")
         files = _files_of(source)
         notes = cache / "models" / f"local-{digest_of(str(source))[:12]}.json"
         notes.parent.mkdir(parents=True, exist_ok=True)
@@ -117,8 +117,8 @@ def _snapshot(repository: str, revision: str | None) -> Path:
     except Exception as error:  # the client's errors have no common parent
         reason = offline or first_line(error)
         raise ModelError(
-            f"model.repository: {repository} cannot be had: {reason}, and it is not in the hub "
-            f"client's cache: mend this, or give a local folder as model.path"
+            f"model.repository: {repository} could not be fetched ({reason}), and is not in the hub client's cache. "
+            "Fix this, or name a local folder with model.path"
         ) from error
 
 
@@ -128,17 +128,17 @@ def _files_of(source: Path) -> list[Path]:
         with source.open("rb") as stream:
             magic = stream.read(4)
         if magic != b"GGUF":
-            raise ModelError(f"{source}: found a file that begins with {magic!r}, expected GGUF or a model folder")
+            raise ModelError(f"{source} is neither a model folder nor a GGUF file: it begins with {magic!r}")
         return parts_of(source)
     missing = [name for name in ("config.json", "*.safetensors", "tokenizer*") if not any(source.glob(name))]
     if missing:
         raise ModelError(
-            f"{source}: found no {' and no '.join(missing)}, expected a Hugging Face model folder with "
-            f"config, safetensors and tokenizer"
+            f"{source} has no {' and no '.join(missing)}. A Hugging Face model folder has config, safetensors and "
+            "tokenizer"
         )
     if "quantization_config" in read_json(source / "config.json"):
         raise ModelError(
-            f"{source}: found quantised weights (quantization_config in config.json), expected 16 or 32 "
-            f"bit floats: give the model it was quantised from"
+            f"{source}: the weights are quantised (quantization_config in config.json). Use the model that they were "
+            "made from, in 16 or 32 bit floats"
         )
     return sorted(file for pattern in PATTERNS for file in source.glob(pattern))

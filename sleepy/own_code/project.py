@@ -37,7 +37,7 @@ class Change:
         file is not any more what was repaired."""
         raw = self.path.read_bytes()
         if _text(self.path) != self.before:
-            raise DataError(f"{self.path} was changed meanwhile, and is left as it is: repair it again")
+            raise DataError(f"{self.path} was changed meanwhile and is left as it is. Repair it again")
         text = self.after.replace("\n", "\r\n") if b"\r\n" in raw else self.after
         partial = self.path.with_name(f".{self.path.name}.part")
         partial.write_bytes(text.encode())
@@ -53,12 +53,17 @@ def mend(place: Path, checker: Checker, solve: Solve, edition: str) -> list[Chan
     if place.is_dir():
         with copied(checker.sandbox, place) as project:
             return list(_project(place, project, solve))
-    broken = _text(place)
-    if checker.check(broken, (), edition).passed:
+    task = own_file(place, edition)
+    if checker.check(task.broken, (), edition).passed:
         say(f"{place.name} compiles: there is nothing to repair")
         return []
-    program = solve(_task(place.name, broken, edition), checker)
-    return [Change(place, place.name, broken, program)] if program else []
+    program = solve(task, checker)
+    return [Change(place, place.name, task.broken, program)] if program else []
+
+
+def own_file(path: Path, edition: str) -> Task:
+    """A single file as a task. Raises DataError when it is no UTF-8."""
+    return _task(path.name, _text(path), edition)
 
 
 def _project(place: Path, project: CargoProject, solve: Solve) -> Iterator[Change]:
@@ -100,7 +105,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: {error}, expected Rust in UTF-8") from error
+        raise DataError(f"{path} is not UTF-8: {error}") from error
 
 
 def _count(errors: tuple[Diagnostic, ...]) -> str:

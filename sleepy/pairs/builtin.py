@@ -9,14 +9,15 @@ from pathlib import Path
 
 from sleepy.artifacts import Task, TaskSet
 from sleepy.exam.read import read_tasks
+from sleepy.pairs.material import Pairs
 
 FOLDER = Path(__file__).parent / "jsonl"
 
 
-def load_pairs(folder: Path = FOLDER) -> TaskSet:
+def load_pairs(folder: Path = FOLDER) -> Pairs:
     """Every pair of the folder's JSONL files, by file name. Raises DataError for a line that cannot be used."""
     files = sorted(folder.glob("*.jsonl"))
-    return TaskSet("pairs", "3", tuple(t for path in files for t in read_tasks(path, needs_tests=False)))
+    return Pairs("pairs", "3", tuple(t for path in files for t in read_tasks(path, needs_tests=False)))
 
 
 def sample(pairs: TaskSet, size: int, seed: int | str) -> TaskSet:

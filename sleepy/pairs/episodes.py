@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sleepy.artifacts import Mix, Task, TaskSet
+from sleepy.artifacts import Task, TaskSet
 from sleepy.episodes.store import open_episodes
 from sleepy.errors import NothingToLearn
 from sleepy.options import ranged
-from sleepy.pairs.mix import draw
+from sleepy.pairs.material import Mix
+from sleepy.pairs.mix import Data, draw
 from sleepy.results import Scores
 
 
 @dataclass(frozen=True, kw_only=True)
-class Episodes:
+class Episodes(Data):
     """The mix of data=mixed without asking the baseline: recorded attempts say what fails and what passes. Only
     episodes of pairs count, not those of koans.
 
@@ -43,11 +44,7 @@ class Episodes:
 
     def problems(self) -> list[str]:
         """What the fields' own bounds cannot say."""
-        return (
-            []
-            if self.replay + self.success + self.hard > 0
-            else ["replay, success, hard: all are 0, expected a weight"]
-        )
+        return [] if self.replay + self.success + self.hard > 0 else ["replay, success and hard must not all be 0"]
 
     def compose(self, pairs: TaskSet, probed: Scores | None, seed: int | str, earlier: Sequence[Task] = ()) -> Mix:
         """See Data.compose. Raises NothingToLearn when no pair was ever attempted."""
@@ -63,8 +60,8 @@ class Episodes:
             raise NothingToLearn(
                 f"data=episodes: {self.path} has no {'failed' if attempted else 'attempt at a training'} pair"
                 + (f" in run {self.run}" if self.run else "")
-                + f" ({len(passed)} tasks were attempted there). Repair some pairs first, or choose another data "
-                "option, such as data=mixed, which asks the baseline"
+                + f" ({len(passed)} tasks were attempted there). Run the main job first, which asks the model training "
+                "pairs, or choose another data option, such as data=mixed"
             )
         return draw(pools, weights, self.examples, seed)
 

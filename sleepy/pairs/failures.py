@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sleepy.artifacts import Mix, Task, TaskSet
+from sleepy.artifacts import Task, TaskSet
 from sleepy.options import ranged
-from sleepy.pairs.mix import draw, outcomes
+from sleepy.pairs.material import Mix
+from sleepy.pairs.mix import Data, draw, outcomes
 from sleepy.results import Scores
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failures:
+class Failures(Data):
     """Takes each pair that the baseline fails once.
 
     probe: how many pairs, spread over the patterns, the baseline is asked (at least 1).

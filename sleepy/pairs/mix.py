@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import ClassVar
 
-from sleepy.artifacts import Mix, Task, TaskSet
+from sleepy.artifacts import Task, TaskSet
 from sleepy.errors import NothingToLearn
+from sleepy.pairs.builtin import load_pairs
+from sleepy.pairs.material import Chat, Mix, Pairs
 from sleepy.results import Scores
 
 
-class Data(Protocol):
-    """An option of the group `data`."""
+class Data(ABC):
+    """An option of the group `data`.
+
+    own: whether the pairs are the user's, and not those that come with sleepy.
+    """
+
+    own: ClassVar[bool] = False
+
+    def load(self) -> Pairs:
+        """All pairs that mixes are drawn from. Raises DataError, with file and line, for what cannot be used."""
+        return load_pairs()
+
+    def judged_by(self, pairs: Pairs, koans: Sequence[Task]) -> str:
+        """What a reader must know where `koans` judge a model that learned from `pairs`; "" for those of sleepy, which
+        were audited. Raises DataError for pairs that may not be trained on then."""
+        return ""
 
     @property
+    @abstractmethod
     def probe(self) -> int:
         """How many pairs the baseline is asked to learn which it fails; 0 when the mix does not depend on it."""
-        ...
 
+    @abstractmethod
     def compose(self, pairs: TaskSet, probed: Scores | None, seed: int | str, earlier: Sequence[Task] = ()) -> Mix:
         """The mix, the same for the same arguments. `earlier`: the pairs of a stream's tasks before this one."""
-        ...
 
 
 def outcomes(pairs: TaskSet, probed: Scores) -> tuple[list[Task], list[Task]]:
@@ -31,7 +48,7 @@ def outcomes(pairs: TaskSet, probed: Scores) -> tuple[list[Task], list[Task]]:
 
 
 def draw(
-    pools: Mapping[str, Sequence[Task]],
+    pools: Mapping[str, Sequence[Task | Chat]],
     weights: Mapping[str, float],
     total: int,
     seed: int | str,
@@ -49,9 +66,9 @@ def draw(
         )
     counts = {**given, **_apportion(shares, max(0, total - sum(given.values())))}
     rng = random.Random(seed)
-    drawn: list[Task] = []
+    drawn: list[Task | Chat] = []
     for name in sorted(counts):
-        bag: list[Task] = []
+        bag: list[Task | Chat] = []
         while len(bag) < counts[name]:
             again = list(pools[name])
             rng.shuffle(again)

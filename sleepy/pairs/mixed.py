@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sleepy.artifacts import Mix, Task, TaskSet
+from sleepy.artifacts import Task, TaskSet
 from sleepy.options import ranged
-from sleepy.pairs.mix import draw, outcomes
+from sleepy.pairs.material import Mix
+from sleepy.pairs.mix import Data, draw, outcomes
 from sleepy.results import Scores
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mixed:
+class Mixed(Data):
     """A mix of three parts. The weights need not add up to one.
 
     replay: weight of pairs drawn from all pairs (in a stream: of earlier tasks), whatever the baseline makes of them
@@ -34,11 +35,7 @@ class Mixed:
 
     def problems(self) -> list[str]:
         """What the fields' own bounds cannot say."""
-        return (
-            []
-            if self.replay + self.success + self.hard > 0
-            else ["replay, success, hard: all are 0, expected a weight"]
-        )
+        return [] if self.replay + self.success + self.hard > 0 else ["replay, success and hard must not all be 0"]
 
     def compose(self, pairs: TaskSet, probed: Scores | None, seed: int | str, earlier: Sequence[Task] = ()) -> Mix:
         """See Data.compose."""

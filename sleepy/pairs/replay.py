@@ -6,14 +6,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sleepy.artifacts import Mix, Task, TaskSet
+from sleepy.artifacts import Task, TaskSet
 from sleepy.options import ranged
-from sleepy.pairs.mix import draw
+from sleepy.pairs.material import Mix
+from sleepy.pairs.mix import Data, draw
 from sleepy.results import Scores
 
 
 @dataclass(frozen=True, kw_only=True)
-class Replay:
+class Replay(Data):
     """Pairs drawn evenly over the patterns (in a stream: of earlier tasks), whatever the baseline makes of them.
 
     examples: examples in the mix (at least 1).

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sleepy.artifacts import Mix, Task, TaskSet
+from sleepy.artifacts import Task, TaskSet
 from sleepy.options import ranged
-from sleepy.pairs.mix import draw, outcomes
+from sleepy.pairs.material import Mix
+from sleepy.pairs.mix import Data, draw, outcomes
 from sleepy.results import Scores
 
 
 @dataclass(frozen=True, kw_only=True)
-class Targeted:
+class Targeted(Data):
     """Takes all pairs, probed or not, of each pattern in which the baseline failed enough of the pairs that it was
     asked.
 

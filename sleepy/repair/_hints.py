@@ -44,21 +44,21 @@ def _read(path: Path) -> tuple[Hint, ...]:
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"found no hints in {path}: {error}") from error
+        raise ConfigError(f"{path}: no hints could be read: {error}") from error
     if not isinstance(entries, list):
-        raise ConfigError(f"{path}: found {type(entries).__name__}, expected a list of entries with code and advice")
+        raise ConfigError(f"{path} must be a list of entries with code and advice, not a {type(entries).__name__}")
     return tuple(_hint(entry, f"{path}, entry {number}") for number, entry in enumerate(entries, 1))
 
 
 def _hint(entry: object, where: str) -> Hint:
     known = [f.name for f in fields(Hint)]
     if not isinstance(entry, dict) or not {"code", "advice"} <= set(entry) <= set(known):
-        raise ConfigError(f"{where}: found {entry!r}, expected code, advice and perhaps message (a regular expression)")
+        raise ConfigError(f"{where} must have code, advice and perhaps message (a regular expression), not {entry!r}")
     hint = Hint(**{key: str(value).strip() for key, value in entry.items()})
     try:
         re.compile(hint.message)
     except re.error as error:
-        raise ConfigError(f"{where}: {hint.message!r} is no regular expression: {error}") from error
+        raise ConfigError(f"{where}: {hint.message!r} is not a regular expression: {error}") from error
     return hint
 
 

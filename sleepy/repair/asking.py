@@ -54,9 +54,9 @@ class Asking:
     max_prompt: int = ranged(3000, at_least=256, at_most=131072)
 
     def problems(self) -> list[str]:
-        """What the fields' bounds cannot say: see schema.problems_of."""
+        """What the fields' own bounds cannot say."""
         if self.hints_file and not self.hints:
-            return ["hints_file: found a file that nothing reads, expected hints=true with it"]
+            return ["hints_file is not read. Add repair.hints=true, or use repair=hints"]
         try:
             hints(self.hints_file)
         except ConfigError as error:

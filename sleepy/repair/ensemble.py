@@ -32,9 +32,9 @@ class Ensemble(Asking):
         missing = [name for name in self.adapters if name not in adapters]
         if missing or not adapters:
             raise ConfigError(
-                f"repair.adapters: found {', '.join(missing) or 'all'}, but the model is served with "
-                f"{', '.join(adapters) or 'no adapter'}. An ensemble needs adapters that were not merged; ask a model "
-                "without them with repair=best_of_n"
+                f"repair.adapters: the model has no adapter {', '.join(missing) or 'at all'}; it is served with "
+                f"{', '.join(adapters) or 'none'}. An ensemble needs adapters that are not merged: use stream=each or "
+                "stream=given with a routing. For a model without adapters use repair=best_of_n"
             )
         return replace(self, adapters=self.adapters or list(adapters))
 

@@ -18,8 +18,8 @@ class MultiTurn(Asking):
     """Asks until the program compiles, the model repeats itself, or the attempts are used up. The last program counts.
 
     With `turns` at 0 each question looks like the first one, but about the program as the model left it. That is what
-    adapters are trained on, and it stays short. With more turns the model also sees its earlier answers. A conversation
-    saves no time: the questions of other tasks come between two turns, and llama.cpp has to read it again.
+    adapters are trained on, and it stays short. With more turns the model also sees its earlier answers, which an
+    engine in this process still has in memory.
 
     max_attempts: attempts per task (1 to 20).
     turns: how many earlier answers the conversation contains (0 to 19).

@@ -46,7 +46,7 @@ class Search(Asking):
     candidates: int = ranged(8, at_least=1, at_most=64)
     branches: int = ranged(2, at_least=1, at_most=16)
     suggestions: bool = True
-    rounds: int = ranged(2, at_least=0, at_most=20)
+    rounds: int = ranged(0, at_least=0, at_most=20)
     patience: float = ranged(8.0, above=0)
     budget: int = ranged(0, at_least=0, at_most=1_000_000)
     rank: str = choice("edit", "chance", "order", "vote")

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sleepy.artifacts import digest_of
-from sleepy.pairs.builtin import load_pairs
 from sleepy.replay.lines import Line, line_of
 from sleepy.settings import Settings
 from sleepy.track.record import CUT, NO_DIGEST, NOT_IN_GIT, record
@@ -40,7 +39,7 @@ def circumstances(tags: Mapping[str, str], params: Mapping[str, str], texts: Map
 def todays(s: Settings, stages: tuple[str, ...]) -> dict[str, str]:
     """The FACTS as they are here and now for a run with these settings. It brings the model if the run would. Raises
     SleepyError for what cannot be had."""
-    tags, pairs = {}, load_pairs()
+    tags, pairs = {}, s.data.load()
     if "fetch" in stages:
         tags["model.digest"] = s.model.fetch(Path(s.cache).expanduser()).digest
     if "prove" in stages:

@@ -10,7 +10,6 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sleepy.errors import ConfigError, SleepyError
-from sleepy.pairs.builtin import load_pairs
 from sleepy.preflight import planned
 from sleepy.replay.circumstances import MUST_BE_SAME, preflight, todays
 from sleepy.replay.levels import LEVELS, from_level, levels, reached
@@ -107,7 +106,7 @@ def begin(today: Settings, words: Sequence[str], tracker: Tracker, folder: Path)
 
 def _judged(s: Settings, scores: dict[str, Scores] | Any, cache: Path) -> Line:
     """Every recorded answer judged again, without a cache."""
-    tasks = {task.id: task for task in s.stream.exam(s.tasks.load(), load_pairs(), s.seed)}
+    tasks = {task.id: task for task in s.stream.exam(s.tasks.load(), s.data.load(), s.seed)}
     checker = s.sandbox.open(cache)
     asked = [(f"{name}/{r.task}", r) for name, found in scores.items() for r in found.results]
     there = [(name, r) for name, r in asked if r.task in tasks]

@@ -7,7 +7,18 @@ from sleepy.exam.strata import stratum_of
 from sleepy.report import strata
 from sleepy.report.cycles import HEAD, LEARNING, lines
 from sleepy.report.stream import CURVE, HEATMAP, matrix, measures
-from sleepy.report.summary import RunSummary, delivery, duration, effort, gate_reason, headline, limits, rows, warnings
+from sleepy.report.summary import (
+    RunSummary,
+    by_cluster,
+    delivery,
+    duration,
+    effort,
+    gate_reason,
+    headline,
+    limits,
+    rows,
+    warnings,
+)
 from sleepy.results import Course, Result
 from sleepy.tables import escaped, markdown_table, picture
 
@@ -44,17 +55,30 @@ def _result(run: RunSummary) -> list[str]:
     parts = [
         markdown_table(head, rates),
         f"Trained against baseline: difference {100 * c.difference:+.1f} points, 95 % score interval "
-        f"{100 * c.interval[0]:+.1f} to {100 * c.interval[1]:+.1f}; McNemar's exact test {p_text(c.p_value)}. "
-        f"{limits(run)}",
+        f"{100 * c.interval[0]:+.1f} to {100 * c.interval[1]:+.1f}; McNemar's exact test {p_text(c.p_value)}, "
+        f"mid-{p_text(c.mid_p)} ({len(run.before.results)} koans). {limits(run)}",
         "The rates' intervals are Wilson's, that of the difference is Tango's for paired outcomes. All are about the "
         "choice of koans; another training seed may give another result.",
+        *_clusters(run),
         markdown_table(strata.head(run), strata.rows(run)),
         f"{strata.LEGEND} {strata.unhelped(run)}".rstrip(),
         markdown_table(["effort", *run.evaluations], effort(run)),
     ]
+    if run.ability:
+        parts.append(
+            f"What it does besides koans, on {run.ability.line}, in nats a token. The texts are in "
+            "`sleepy/evaluate/general`; no pair resembles them."
+        )
     if delivered := delivery(run):
         parts.insert(2, f"The exported file, {delivered}.")
     return parts
+
+
+def _clusters(run: RunSummary) -> list[str]:
+    """The comparison by pattern and by family, where there are several."""
+    found = [units.line for units in by_cluster(run)]
+    why = "Koans of one pattern or family have an author, and perhaps an adapter, in common, and may change together."
+    return [f"{why} With these as units: {'; '.join(found)}."] * bool(found)
 
 
 def _stream(course: Course) -> list[str]:

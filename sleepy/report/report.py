@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sleepy import figures
@@ -20,11 +20,15 @@ from sleepy.results import Scores
 class Report:
     """What a run is reported with.
 
+    runs: ids of runs in this store, for `stages=[report]`: one results page of all of them. The id of a sweep's parent
+        run stands for its jobs.
+
     pictures: draw PNG files: the learning curve, the bars of the families, the grid of koans; for a stream also its
         curve and its koans after every step; for cycles their curve.
     dpi: resolution of the pictures in dots per inch (50 to 400).
     """
 
+    runs: list[str] = field(default_factory=list)
     pictures: bool = True
     dpi: int = ranged(120, at_least=50, at_most=400)
 

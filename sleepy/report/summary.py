@@ -7,11 +7,14 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from sleepy.artifacts import Adapter, GgufFile, Mix, TaskSet
+from sleepy.artifacts import Adapter, GgufFile, TaskSet
+from sleepy.evaluate.ability import Ability
 from sleepy.evaluate.candidates import Candidate
+from sleepy.evaluate.clusters import Clustered, clustered
 from sleepy.evaluate.metrics import cut_answers, summary
-from sleepy.evaluate.stats import changes_by_family, compare, p_text
+from sleepy.evaluate.stats import changes_by_family, compare, p_text, wilson
 from sleepy.gate.gate import Verdict
+from sleepy.pairs.material import Mix
 from sleepy.results import Comparison, Course, Scores
 from sleepy.study.step import History
 
@@ -32,6 +35,7 @@ class RunSummary:
     delivered: the exported file's own scores on the same koans.
     cached: which of "baseline", "trained" and "delivered" come from the cache and not from this run.
     course: None where there was no stream of tasks. history: None where there were no cycles.
+    ability: what general texts say of the adapter; None where they were not asked.
     """
 
     name: str
@@ -58,6 +62,7 @@ class RunSummary:
     warnings: tuple[str, ...] = ()
     course: Course | None = None
     history: History | None = None
+    ability: Ability | None = None
 
     @property
     def command(self) -> str:
@@ -122,8 +127,12 @@ def effort(run: RunSummary) -> list[list[str]]:
 
 def headline(run: RunSummary) -> str:
     """What came of the run, in one line for a person: the change and what the gate made of it."""
-    c, total = run.comparison, len(run.before.results)
-    before, after = _passed(run.before), _passed(run.after)
+    return verdict_line(run.before, run.after, run.comparison, run.verdict, "Adapter" if run.adapter else "Result")
+
+
+def verdict_line(scores: Scores, result: Scores, c: Comparison, verdict: Verdict[Candidate], subject: str) -> str:
+    """The change from the untouched model's scores to the result's, and what the gate made of the `subject`."""
+    total, before, after = len(scores.results), _passed(scores), _passed(result)
     if not c.fixes and not c.regressions:
         if math.isinf(c.detectable):
             unseen = f"{_koans(total)} {'is' if total == 1 else 'are'} too few to show any difference"
@@ -136,10 +145,16 @@ def headline(run: RunSummary) -> str:
             f"{before} of {total} before, {after} after: +{len(c.fixes)} -{len(c.regressions)}, "
             f"{p_text(c.p_value)}{chance}."
         )
-    subject = "Adapter" if run.adapter else "Result"
-    if run.verdict.promoted and after > before:
+    if verdict.promoted and after > before:
         return f"{found} {subject} promoted."
-    return f"{found} {subject} {'accepted' if run.verdict.promoted else 'refused'} by the gate."
+    return f"{found} {subject} {'accepted' if verdict.promoted else 'refused'} by the gate."
+
+
+def pass_line(scores: Scores) -> str:
+    """What an evaluation came to, in one line for a person."""
+    passed, total = _passed(scores), len(scores.results)
+    low, high = (f"{100 * bound:.0f}" for bound in wilson(passed, total))
+    return f"{scores.model}, untouched: {passed} of {total} pass (95 % {low} to {high} %)."
 
 
 def outcome_style(run: RunSummary) -> str:
@@ -177,6 +192,12 @@ def limits(run: RunSummary) -> str:
         return f"{text} The difference found here is larger than chance would explain."
     due = "This difference may be due to chance; smaller" if changed else "Smaller"
     return f"{text} {due} real differences could go undetected with this many koans."
+
+
+def by_cluster(run: RunSummary) -> list[Clustered]:
+    """The paired comparison by pattern and by family, of which there must be several."""
+    found = [clustered(run.before, run.after, by) for by in ("pattern", "family")]
+    return [units for units in found if units.clusters > 1]
 
 
 def duration(seconds: float) -> str:

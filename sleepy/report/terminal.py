@@ -11,6 +11,7 @@ from sleepy.report.stream import Measure, measures
 from sleepy.report.summary import (
     ReportFiles,
     RunSummary,
+    by_cluster,
     delivery,
     duration,
     effort,
@@ -60,10 +61,15 @@ def show(run: RunSummary, files: ReportFiles, console: Console) -> None:
     line()
     low, high = (100 * bound for bound in c.interval)
     line(f"difference {100 * c.difference:+.1f} points, 95 % score interval {low:+.1f} to {high:+.1f}")
-    line(f"exact McNemar {p_text(c.p_value)} (fixes {len(c.fixes)}, regressions {len(c.regressions)})")
+    changed = f"(fixes {len(c.fixes)}, regressions {len(c.regressions)})"
+    line(f"{len(run.before.results)} koans: exact McNemar {p_text(c.p_value)}, mid-{p_text(c.mid_p)} {changed}")
+    for units in by_cluster(run)[:1]:
+        line(units.line)
     line(limits(run))
     if run.delivered:
         line(delivery(run))
+    if run.ability:
+        line(run.ability.line)
     if run.course:
         acc, bwt, fwt, forgetting = map(_measure, measures(run.course))
         line(f"stream of {len(run.course.steps)} tasks, accuracy in %, the rest in points, with 95 % intervals:")

@@ -34,6 +34,6 @@ class Arrow(Routing):
         """See Routing.check."""
         if engine != "transformers":
             raise ConfigError(
-                f"routing=arrow needs engine=transformers, the only one in whose layers tokens can be routed, not "
-                f"engine={engine}: add engine=transformers, or choose a routing that names one adapter for each koan"
+                f"routing=arrow routes inside the model's layers, which engine={engine} cannot. Add "
+                "engine=transformers, or choose another routing"
             )

@@ -25,7 +25,7 @@ class VerdictCache:
             self._db.execute("CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, verdict TEXT NOT NULL)")
         except sqlite3.Error as error:
             raise SandboxError(
-                f"the verdict cache {path} cannot be used ({error}). Move it away to start anew"
+                f"the verdict cache {path} cannot be used ({error}). Move it away to start with a new one"
             ) from error
 
     def get(self, key: str) -> Check | None:

@@ -49,8 +49,8 @@ class CargoProject:
             name = used(spans[0], self._has)["file_name"] if spans else ""
             if not self._has(name):
                 raise DataError(
-                    f"cargo check: found an error outside of the project's own files:\n{record['rendered']}\n"
-                    "Mend it by hand first"
+                    f"cargo check reports an error outside of the project's own files:\n{record['rendered']}\n"
+                    "Fix it by hand first"
                 )
             item = diagnostic(record, name)
             if item not in found.setdefault(name, []):  # a library and its tests report the same
@@ -130,7 +130,7 @@ class CargoChecker:
 def copied(sandbox: Sandbox, folder: Path) -> Iterator[CargoProject]:
     """A project on a copy of `folder`, without what it was built to. Raises DataError for one without Cargo.toml."""
     if not (folder / "Cargo.toml").is_file():
-        raise DataError(f"file: found the folder {folder} without a Cargo.toml, expected a cargo project or a .rs file")
+        raise DataError(f"file: {folder} has no Cargo.toml. Name a cargo project or a .rs file")
     with tempfile.TemporaryDirectory(prefix="sleepy-") as closed:  # to other users
         place = Path(closed) / "out"
         shutil.copytree(folder, place / "project", ignore=_LEFT_OUT, symlinks=True)

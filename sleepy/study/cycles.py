@@ -52,7 +52,7 @@ class Cycles(Stream):
             settings = replace(lab.recipe.train, lr=lab.recipe.train.lr * self.decay ** (number - 1))
             adapter = lab.learn(mix, past, name=name, train=settings)
             after = lab.measure(Adapted(lab.base, adapter), lab.panel, "gate")
-            verdict = lab.gate.judge(in_use, after)
+            verdict = lab.judge(in_use, after)
             say(f"{name} {verdict.reason}")
             if verdict.promoted:
                 in_use = after

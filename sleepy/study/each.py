@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from sleepy.adapters.combine import Combine
-from sleepy.artifacts import Adapter, Mix, TaskSet
+from sleepy.artifacts import Adapter, TaskSet
 from sleepy.errors import DataError, NothingToLearn
 from sleepy.evaluate.candidates import Adapted, Base
 from sleepy.options import ranged
+from sleepy.pairs.material import Mix
 from sleepy.progress import say
 from sleepy.results import Result
 from sleepy.routing.route import Routing
@@ -31,13 +32,14 @@ class Each(Stream):
     measure: ask each adapter the exam's koans of its own pattern, and the base model too.
     """
 
+    by_pattern = True
     several = True
 
     patterns: list[str] = field(default_factory=list)
     limit: int = ranged(0, at_least=0)
     measure: bool = False
 
-    def check(self, algo: Algorithm, merge: Combine, routing: Routing, tracker: Tracker) -> None:
+    def check(self, algo: Algorithm, merge: Combine, routing: Routing, tracker: Tracker, pairs: TaskSet) -> None:
         """See Stream.check."""
         if algo.trains:
             check_several(merge, routing, min(n for n in (self.limit, len(self.patterns), 2) if n))
@@ -58,7 +60,7 @@ class Each(Stream):
             try:
                 mix, passed = lab.mix(pairs, lab.recipe.seed, Base(lab.base))
             except NothingToLearn as nothing:
-                say(f"{name} is passed over: {nothing}")
+                say(f"skipping {name}: {nothing}")
                 continue
             say(f"{name}, {i + 1} of {len(names)}")
             recipe = lab.recipe
@@ -88,7 +90,7 @@ class Each(Stream):
     def _names(self, pairs: TaskSet, seed: int) -> list[str]:
         known = sorted({t.pattern for t in pairs})
         if wrong := [name for name in self.patterns if name not in known]:
-            raise DataError(f"stream.patterns: got {', '.join(wrong)}, must be some of {', '.join(known)}")
+            raise DataError(f"stream.patterns: there is no {', '.join(wrong)}. Choose from {', '.join(known)}")
         names = sorted(set(self.patterns)) or known
         return sorted(random.Random(seed).sample(names, self.limit)) if 0 < self.limit < len(names) else names
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from sleepy.adapters.combine import Combine
 from sleepy.adapters.folder import adapter_in, read_updates
-from sleepy.artifacts import Adapter, BaseModel
+from sleepy.artifacts import Adapter, BaseModel, TaskSet
 from sleepy.errors import ConfigError, ModelError
 from sleepy.evaluate.candidates import Adapted
-from sleepy.pairs.builtin import load_pairs
 from sleepy.progress import say
 from sleepy.routing.route import Routing
 from sleepy.study.lab import Lab
@@ -32,23 +31,24 @@ class Given(Stream):
     """
 
     learns = False
+    by_pattern = True
     several = True
 
     adapters: list[str] = field(default_factory=list)
 
     def problems(self) -> list[str]:
         """What the field's own bounds cannot say."""
-        ask = "adapters: name PEFT folders or MLflow runs, such as 'stream.adapters=[runs:/<id>]'"
+        ask = "adapters is empty. Name PEFT folders or MLflow runs, such as 'stream.adapters=[runs:/<id>]'"
         return [] if self.adapters else [ask]
 
-    def check(self, algo: Algorithm, merge: Combine, routing: Routing, tracker: Tracker) -> None:
+    def check(self, algo: Algorithm, merge: Combine, routing: Routing, tracker: Tracker, pairs: TaskSet) -> None:
         """See Stream.check."""
         if algo.trains and type(algo).together is Algorithm.together:
-            raise ConfigError("stream=given trains nothing, but this algo only trains: use algo=none or algo=share")
+            raise ConfigError("stream=given does not train, so use algo=none or algo=share with it")
         names = list(adapter_folders(tracker, self.adapters))
         check_several(merge, routing, len(names))
         if routing.routes:
-            routing.open(load_pairs(), names)
+            routing.open(pairs, names)
 
     def run(self, lab: Lab) -> tuple[Step, ...]:
         """See Stream.run. Raises ModelError for adapters of another base model, or of different layers."""

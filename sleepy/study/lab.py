@@ -8,12 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 from sleepy.adapters.folder import adapter_in
-from sleepy.artifacts import Adapter, BaseModel, Completion, Mix, Prompt, Task, TaskSet, digest_of
+from sleepy.artifacts import Adapter, BaseModel, Completion, Prompt, Task, TaskSet, digest_of
+from sleepy.evaluate.ability import Ability, ability
 from sleepy.evaluate.candidates import Adapted, Base, C, Candidate, Measured
 from sleepy.evaluate.examiner import Examiner
 from sleepy.exam.audit import require_proof
-from sleepy.gate.gate import Gate
+from sleepy.gate.gate import Gate, Verdict
 from sleepy.pairs.builtin import sample
+from sleepy.pairs.material import Chat, Mix, Pairs
 from sleepy.pairs.mix import Data, outcomes
 from sleepy.progress import Stages, say
 from sleepy.sandbox.checker import Checker
@@ -21,19 +23,20 @@ from sleepy.track import log
 from sleepy.track.run import Run
 from sleepy.track.tracker import Tracker
 from sleepy.train.algorithm import Algorithm
-from sleepy.train.batches import Example
+from sleepy.train.batches import Example, of_chat
 from sleepy.train.checkpoint import not_resumed
 from sleepy.train.device import give_back_memory, pick_device, release_base
 from sleepy.train.lora import Lora
 from sleepy.train.settings import Train
 from sleepy.train.trainer import MEMORY, NOTHING, Past, Tools
 from sleepy.train.training import Training
+from sleepy.train.unseen import unseen_loss
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How adapters are made: what the user chose. `name` is the algorithm's, as chosen; `checkpoints` is the folder of
-    all checkpoints."""
+    all checkpoints. `ability`: whether general texts are asked of each adapter."""
 
     name: str
     algo: Algorithm
@@ -43,6 +46,7 @@ class Recipe:
     seed: int
     device: str
     checkpoints: Path
+    ability: bool
 
 
 @dataclass(kw_only=True)
@@ -57,7 +61,7 @@ class Lab:
 
     recipe: Recipe
     base: BaseModel
-    pairs: TaskSet
+    pairs: Pairs
     exam: TaskSet
     panel: TaskSet
     gate: Gate
@@ -82,6 +86,22 @@ class Lab:
         """A candidate's scores: see Examiner.measure."""
         return self.examiner.measure(candidate, tasks, stage)
 
+    def judge(self, before: Measured[Candidate], after: Measured[C]) -> Verdict[C]:
+        """The gate's verdict on what `after` measured, also by general texts where the gate limits what they show."""
+        verdict = self.gate.judge(before, after)
+        if self.gate.max_kl is None or not verdict.promoted:
+            return verdict
+        found = [self.ability(adapter) for adapter in after.candidate.adapters.values()]
+        return self.gate.limited(verdict, None if None in found else max((a.kl for a in found if a), default=0.0))
+
+    def ability(self, adapter: Adapter) -> Ability | None:
+        """What general texts say of an adapter, measured once; None, with a word to the user, for want of memory."""
+        with self.stages.stage("ability", unit="adapter"):
+            found = ability(adapter, self.base, self.recipe.device, self.examiner.known)
+        if found is None:
+            say(f"General texts not asked: {self.base.name} in float32 does not fit the free memory. ability=false")
+        return found
+
     def candidate(self, adapter: Adapter | None) -> Base | Adapted:
         """The base model, with an adapter on it if there is one."""
         return Adapted(self.base, adapter) if adapter else Base(self.base)
@@ -89,11 +109,16 @@ class Lab:
     def prove(self, pairs: Sequence[Task]) -> None:
         """Raises DataError for pairs that are not what they claim to be."""
         with self.stages.stage("pairs", 2 * len(pairs), "check") as done:
-            require_proof(pairs, self.checker, done)
+            require_proof(pairs, self.checker, done, self.pairs.places)
 
-    def examples(self, tasks: Sequence[Task]) -> list[Example]:
-        """Tasks as the model sees them in training: as it would be asked about them, or as they are where rustc's own
-        suggestions would leave nothing to ask."""
+    def examples(self, pairs: Sequence[Task | Chat]) -> list[Example]:
+        """Pairs as the model sees them in training."""
+        asked = iter(self._asked([pair for pair in pairs if isinstance(pair, Task)]))
+        return [of_chat(pair) if isinstance(pair, Chat) else next(asked) for pair in pairs]
+
+    def _asked(self, tasks: Sequence[Task]) -> list[Example]:
+        """Tasks as the model would be asked about them, or as they are where rustc's own suggestions would leave
+        nothing to ask."""
         repair, jobs = self.examiner.repair, [t.broken_job for t in tasks]
         checks = self.checker.check_all(jobs)
         found = []
@@ -113,7 +138,8 @@ class Lab:
             self.prove(asked.tasks)
             probed = self.measure(learner, asked, "probe").scores
         mix = data.compose(pairs, probed, seed, earlier)
-        self.prove(tuple(dict.fromkeys(mix.examples)))
+        if tasks := tuple(dict.fromkeys(pair for pair in mix.examples if isinstance(pair, Task))):
+            self.prove(tasks)
         return mix, outcomes(pairs, probed)[0] if probed else []
 
     def past(self, passed: Sequence[Task]) -> Past:
@@ -159,10 +185,28 @@ class Lab:
         give_back_memory()
         self.steps_done += settings.steps
         log.adapter(self.run, adapter, name)
+        if recipe.ability and (found := self.ability(adapter)):
+            log.ability(self.run, found, self.steps_done)
         return adapter
 
+    def unseen_loss(self, adapter: Adapter) -> dict[str, float]:
+        """Figures of the pairs that were held out: how many, and the loss of an answer token without and with
+        `adapter`; none where nothing was held out."""
+        recipe, unseen = self.recipe, self.pairs.unseen
+        if not unseen:
+            return {}
+        with self.stages.stage("held out", unit="loss"):
+            count, before, after = unseen_loss(adapter, self.base, self.examples(unseen), recipe.train, recipe.device)
+        release_base()
+        give_back_memory()
+        if not count:
+            say(f"held out: all of {len(unseen)} pairs are longer than train.max_length={recipe.train.max_length}")
+            return {}
+        say(f"held out: loss of an answer token {before:.3f} before, {after:.3f} after, over {count} pairs")
+        return {"pairs": count, "loss_before": before, "loss": after}
+
     def together(self, adapters: Mapping[str, Adapter]) -> dict[str, Adapter]:
-        """Several adapters, by name, as the algorithm wants them used: a method that shares makes each anew."""
+        """Several adapters, by name, as the algorithm wants them used: a method that shares a basis rebuilds each."""
         folder = self.folder / "together"
         found, figures = self.recipe.algo.together(adapters, self.base, folder)
         self.run.metrics({"adapters": len(found), **figures})

@@ -57,7 +57,7 @@ def promote(lab: Lab, verdict: Verdict[Live], folder: PurePosixPath, *, beside: 
         name = registered_name(lab.base)
         if lab.tracker.promote(lab.run.id, name, str(folder), replacing=replacing) is not None:
             return True
-        say("another job promoted an adapter meanwhile: comparing with that one")
+        say("another job promoted an adapter meanwhile; comparing with that one")
 
 
 def _used(lab: Lab) -> tuple[int | None, InUse | None]:
@@ -79,12 +79,12 @@ def _accepted(lab: Lab, used: InUse, verdict: Verdict[Live]) -> bool:
     found = lab.gate.judge(before, after)
     lab.run.tags({"gate.in_use": f"run {used.run_id}: {found.reason}"})
     if not found.promoted:
-        say(f"the adapter of run {used.run_id} stays in use: beside it this one is {found.reason}")
+        say(f"the adapter of run {used.run_id} stays in use: compared with it, this one is {found.reason}")
     return found.promoted
 
 
 def to_repair_with(tracker: Tracker, base: BaseModel) -> Base | Adapted:
     """What answers a user's own questions: the adapter in use, or the untouched model where none was promoted."""
     used = in_use(tracker, base)
-    say(f"{base.name} with {f'the adapter of run {used.run_id}' if used else 'no adapter: none is promoted'}")
+    say(f"using {base.name} {f'with the adapter of run {used.run_id}' if used else '(no adapter is promoted)'}")
     return used.candidate if used else Base(base)

@@ -27,6 +27,8 @@ class Sequential(Stream):
     by: what a task is, "pattern" or "family".
     """
 
+    by_pattern = True
+
     tasks: int = ranged(10, at_least=2)
     by: str = choice("pattern", "family")
 
@@ -49,7 +51,7 @@ class Sequential(Stream):
             try:
                 mix, _ = lab.mix(own, lab.recipe.seed, Base(lab.base), earlier)
             except NothingToLearn as nothing:
-                say(f"{name} is passed over: {nothing}")
+                say(f"skipping {name}: {nothing}")
             else:
                 adapter = lab.learn(mix, past, name=f"{i + 1}-{name}")
                 past = Past((*past.examples, tuple(lab.examples(mix.examples))), adapter.folder)
@@ -83,10 +85,15 @@ class Sequential(Stream):
     def _order(self, tasks: TaskSet, pairs: TaskSet, seed: int) -> list[str]:
         both = sorted({self._of(t) for t in tasks} & {self._of(t) for t in pairs})
         if len(both) < self.tasks:
-            other = "tasks=patterns" if self.by == "pattern" else "a smaller stream.tasks"
+            of_pattern = self.by == "pattern"
+            kinds, other = (
+                ("patterns", "tasks=patterns, or a smaller stream.tasks")
+                if of_pattern
+                else ("families", "a smaller stream.tasks")
+            )
             raise DataError(
-                f"stream.tasks: got {self.tasks}, but {tasks.name} and the pairs have {len(both)} of the same "
-                f"{self.by} ({', '.join(both) or 'none'}). Use {other}"
+                f"stream.tasks must be at most {len(both)}, not {self.tasks}: so many {kinds} have both pairs and "
+                f"koans in {tasks.name} ({', '.join(both) or 'none'}). Use {other}"
             )
         return random.Random(seed).sample(both, self.tasks)
 

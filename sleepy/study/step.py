@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sleepy.artifacts import Adapter, Mix
+from sleepy.artifacts import Adapter
 from sleepy.evaluate.candidates import Adapted, Base, Live
 from sleepy.gate.gate import Verdict
+from sleepy.pairs.material import Mix
 from sleepy.results import Course, Scores
 
 

@@ -21,10 +21,12 @@ class Stream(ABC):
     """An option of the group `stream`: the order in which a learner meets what it learns."""
 
     learns: ClassVar[bool] = True  # whether it trains adapters; else it has them from elsewhere
+    by_pattern: ClassVar[bool] = False  # whether it goes by the patterns or families of pairs, which chats have not
     several: ClassVar[bool] = False  # whether its steps give adapters of equal rank, to be combined or routed
 
-    def check(self, algo: Algorithm, merge: Combine, routing: Routing, tracker: Tracker) -> None:
-        """Raises ConfigError, before anything is loaded, for what does not go with the other groups' options."""
+    def check(self, algo: Algorithm, merge: Combine, routing: Routing, tracker: Tracker, pairs: TaskSet) -> None:
+        """Raises ConfigError, before anything is loaded, for what does not go with the other groups' options, or with
+        the pairs that are trained on."""
         if routing.routes:
             raise ConfigError("routing chooses among several adapters: use it with stream=each or stream=given")
 

@@ -45,7 +45,7 @@ class Subspace:
 
     def problems(self) -> list[str]:
         """What the fields' own bounds cannot say."""
-        return ["folds: got 1, must be at least 2, or 0 to hold out every adapter alone"] if self.folds == 1 else []
+        return ["folds must be at least 2, or 0 to hold out each adapter by itself, not 1"] if self.folds == 1 else []
 
     def analyse(self, folders: Mapping[str, Path], seed: int, stages: Stages) -> Findings:
         """Measure the adapters in `folders` (name -> PEFT folder).
@@ -58,8 +58,8 @@ class Subspace:
         names = list(folders)
         if len(names) < FEWEST:
             raise ConfigError(
-                f"subspace.runs: got {len(names)} adapters ({', '.join(names) or 'none'}), must be at "
-                f"least {FEWEST} of one base model. Give PEFT folders, folders of them or MLflow runs, for example "
+                f"subspace.runs must name at least {FEWEST} adapters of one base model, not {len(names)} "
+                f"({', '.join(names) or 'none'}). Name PEFT folders, folders of them or MLflow runs, for example "
                 "subspace.runs=[multirun,runs:/<id>]"
             )
         with stages.stage("read", unit="model"):

@@ -36,8 +36,8 @@ def adapter_folders(tracker: Tracker, places: Sequence[str]) -> dict[str, Path]:
         here = _of_run(tracker, run, match[2]) if match and run else _of_folder(Path(place))
         if not here:
             raise ConfigError(
-                f"{place}: found no adapter, expected a PEFT folder, a folder of such, or an MLflow run that has "
-                "adapters (its id, or runs:/<id>)"
+                f"{place}: there is no adapter. Name a PEFT folder, a folder that contains some, or an MLflow run that "
+                "has adapters (its id, or runs:/<id>)"
             )
         found |= here
     names = {path: options[0] for path, options in found.items()}

@@ -8,15 +8,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sleepy.artifacts import Adapter, Mix, TaskSet
+from sleepy.artifacts import Adapter, TaskSet
 from sleepy.deliver.deliver import Delivery
+from sleepy.evaluate.ability import Ability
 from sleepy.evaluate.candidates import Candidate
+from sleepy.evaluate.clusters import Clustered
 from sleepy.evaluate.continual import continual
 from sleepy.evaluate.metrics import summary
 from sleepy.evaluate.scores_file import write_scores
 from sleepy.exam.strata import stratum_of
 from sleepy.files import write_jsonl, write_text
 from sleepy.gate.gate import Verdict
+from sleepy.pairs.material import Mix
 from sleepy.results import Comparison, Course, Scores
 from sleepy.track.record import record
 from sleepy.track.run import Run
@@ -70,6 +73,16 @@ def scores(run: Run, folder: Path, measured: Scores, prefix: str) -> None:
     run.artifact(path, SCORES)
 
 
+def result(run: Run, measured: Scores, comparison: Comparison | None = None) -> None:
+    """The few figures to compare runs by, under the same names whatever the run is about: its result, or, without a
+    comparison, the untouched model."""
+    figures = {"result/pass_rate": measured.pass_rate, "result/seconds": measured.seconds}
+    if comparison:
+        figures |= {"result/difference": comparison.difference, "result/low": comparison.interval[0]}
+        figures |= {"result/high": comparison.interval[1], "result/p_value": comparison.p_value}
+    run.metrics(figures)
+
+
 def adapter(run: Run, trained: Adapter, step: str = "") -> None:
     """The adapter's folder and what it cost; of a stream's steps the last has the last word."""
     run.artifact(trained.folder, f"adapter/{step}".rstrip("/"))
@@ -81,6 +94,11 @@ def adapter(run: Run, trained: Adapter, step: str = "") -> None:
         row = json.loads(line)
         number = row.pop("step")
         run.metrics({f"train/{name}": value for name, value in row.items()}, step=number)
+
+
+def ability(run: Run, found: Ability, step: int) -> None:
+    """What general texts say of an adapter after `step` steps of all trainings."""
+    run.metrics(found.metrics(), step=step)
 
 
 def course(run: Run, folder: Path, went: Course) -> None:
@@ -108,7 +126,7 @@ def export(run: Run, delivery: Delivery) -> None:
             {
                 "gguf.digest": file.digest,
                 "gguf.quantization": file.quantization,
-                "gguf.path": str(file.path),
+                "gguf.path": run.place(file.path),
                 "export.proof": delivery.proof,
             }
         )
@@ -131,6 +149,7 @@ def verdict(run: Run, comparison: Comparison, found: Verdict[Candidate]) -> None
             "compare/low": comparison.interval[0],
             "compare/high": comparison.interval[1],
             "compare/p_value": comparison.p_value,
+            "compare/mid_p": comparison.mid_p,
             "compare/detectable": comparison.detectable,
             "gate/fixes": len(found.comparison.fixes),
             "gate/regressions": len(found.comparison.regressions),
@@ -141,6 +160,14 @@ def verdict(run: Run, comparison: Comparison, found: Verdict[Candidate]) -> None
     run.tags(
         {"gate": "promoted" if found.promoted else "refused", "gate.rule": found.rule, "gate.reason": found.reason}
     )
+
+
+def clusters(run: Run, found: Clustered) -> None:
+    """The paired comparison on the exam by pattern or by family."""
+    figures = {"clusters": float(found.clusters), "p_value": found.p_value}
+    if found.interval:
+        figures |= {"low": found.interval[0], "high": found.interval[1]}
+    run.metrics({f"compare/{found.by}/{name}": value for name, value in figures.items()})
 
 
 def unhelped(run: Run, comparison: Comparison) -> None:

@@ -23,7 +23,7 @@ class Mlflow:
 
     def problems(self) -> list[str]:
         """What the fields' types do not say."""
-        return [f"{key}: is empty" for key in ("folder", "experiment") if not getattr(self, key).strip()]
+        return [f"{key} must not be empty" for key in ("folder", "experiment") if not getattr(self, key).strip()]
 
     def open(self) -> Tracker:
         """Open or create the store, mark runs whose process was killed, and return the tracker.

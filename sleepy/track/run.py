@@ -15,6 +15,7 @@ from sleepy.track.record import record
 from sleepy.track.store import Store
 
 MAX_PARAM, MAX_TAG, MAX_NAME, MAX_DIGEST = 6000, 8000, 250, 36  # characters, MLflow's limits
+NOTE = "mlflow.note.content"  # a run's description
 
 
 class Run:
@@ -45,6 +46,10 @@ class Run:
 
         self._log(tags=[RunTag(name, text) for name, text in as_tags(values).items()])
 
+    def describe(self, text: str) -> None:
+        """What came of the run, for a person: MLflow's UI shows it above everything else."""
+        self.tags({NOTE: text})
+
     def _log(self, **batch: Any) -> None:
         with self._store.client() as client:
             client.log_batch(self.id, **batch, synchronous=True)
@@ -66,6 +71,12 @@ class Run:
         """Write a text as the artifact `name`, folders and ending included."""
         with self._store.client() as client:
             client.log_text(self.id, text, name)
+
+    def place(self, path: Path) -> str:
+        """How a tag names a file: below the store's folder by its path from there, so that it stays true when a
+        project is moved; else by its whole path."""
+        whole = path.resolve()
+        return str(whole.relative_to(self._store.folder) if whole.is_relative_to(self._store.folder) else whole)
 
     def table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         """Write rows of equal keys as the artifact `name`.json, which MLflow shows as a table. If the run has one

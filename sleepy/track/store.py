@@ -64,7 +64,9 @@ def open_store(folder: Path, experiment: str) -> Store:
     """
     folder = folder.expanduser().resolve()
     if any(sign in str(folder) for sign in "%?"):
-        raise SleepyError(f"track.folder: {folder} has % or ? in it, which a database address cannot; choose another")
+        raise SleepyError(
+            f"track.folder: {folder} contains % or ?, which a database address must not. Choose another folder"
+        )
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when MLflow is imported
     from filelock import FileLock
     from mlflow.entities import ExperimentTag
@@ -90,7 +92,7 @@ def open_store(folder: Path, experiment: str) -> Store:
                 moved = mend_places(connection, folder / ARTIFACTS)
             for former, count in moved.items():
                 told = f"{folder} was moved or copied from {former.parent}"
-                say(f"{told}: the artifacts of its {count} runs are now looked for here")
+                say(f"{told}: its {count} runs now point to the artifacts here")
             known = store.get_experiment_by_name(experiment)
             number = known.experiment_id if known else store.create_experiment(experiment)
             if not known or _KIND not in known.tags:

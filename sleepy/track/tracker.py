@@ -115,6 +115,10 @@ class Tracker:
                 client.set_terminated(found.info.run_id, "FINISHED" if ended == {"FINISHED"} else "FAILED")
                 self._not_killed(found)
 
+    def describe(self, run_id: str, text: str) -> None:
+        """See Run.describe."""
+        Run(self._store, run_id).describe(text)
+
     def jobs(self, sweep_key: str) -> list[tuple[str, Path]]:
         """Id and folder of artifacts of each finished job of a sweep, in the order in which they began."""
         found = self._sweep(sweep_key)

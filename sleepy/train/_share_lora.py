@@ -31,9 +31,7 @@ def load(folder: Path) -> Shared:
             layers = {n: Layer(*(file.get_tensor(f"{n}/{t}") for t in _TENSORS)) for n in names}
             return Shared(layers, json.loads(file.metadata()["tasks"]))
     except (SafetensorError, OSError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{folder / _FILE}: found no shared adapters that can be read ({error}): train again"
-        ) from error
+        raise ModelError(f"{folder / _FILE}: the shared basis cannot be read ({error}). Train again") from error
 
 
 def factors_of(model: Any) -> dict[str, Pair]:
@@ -54,8 +52,8 @@ def factorise(model: Any, shared: Shared, phi: int) -> None:
     known = {name: (len(layer.beta), len(layer.alpha)) for name, layer in shared.layers.items()}
     if differing := sorted(shapes.items() ^ known.items()):
         raise ModelError(
-            f"the shared basis and lora.target_modules differ in {len(differing)} layers (as {differing[0][0]}), "
-            "expected a basis of adapters of this base model and of the same lora.target_modules"
+            f"the shared basis and lora.target_modules differ in {len(differing)} layers (for example "
+            f"{differing[0][0]}). Use a basis of adapters of this base model and of the same lora.target_modules"
         )
     for name, module in layers.items():
         d = module.in_features

@@ -32,6 +32,7 @@ class Algorithm:
 
     trains: ClassVar[bool] = True  # whether there is anything to train, and so a mix and an adapter
     asks: ClassVar[bool] = False  # whether the engine's answers take part
+    needs_programs: ClassVar[bool] = False  # whether it asks for a pair's own programs, which chats have not
     keeps_base: ClassVar[bool] = True  # whether the base model is afterwards what it was before, to the bit
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft")  # whose versions the result depends on
 
@@ -46,7 +47,7 @@ class Algorithm:
             encoded, left_out = encode(training.examples, trainer.tokenizer, settings.max_length)
             if left_out:
                 limit = f"train.max_length={settings.max_length}"
-                say(f"{left_out} of {len(training.examples)} pairs are longer than {limit} and left out")
+                say(f"skipping {left_out} of {len(training.examples)} pairs, which are longer than {limit}")
             plan = schedule(encoded, settings.batch_size, settings.steps * settings.grad_accum, training.seed)
             trainer.state = self.begin(trainer)
             losses = resume(trainer)

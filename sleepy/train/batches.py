@@ -9,6 +9,7 @@ from typing import Any
 
 from sleepy.artifacts import Prompt, Task
 from sleepy.errors import TrainingError
+from sleepy.pairs.material import Chat
 
 _WINDOW = 8  # batches sorted by length among each other: little padding, still well shuffled
 
@@ -16,7 +17,7 @@ _WINDOW = 8  # batches sorted by length among each other: little padding, still 
 @dataclass(frozen=True)
 class Example:
     """A training pair as the model sees it: the prompt, and the answer it should give after the prefill. `task` is the
-    pair itself, for algorithms that ask more of it."""
+    pair itself, for algorithms that ask more of it; a chat has none."""
 
     prompt: Prompt
     answer: str
@@ -42,15 +43,52 @@ class Batch:
     targets: Any
 
 
-def encode(examples: Sequence[Example], tokenizer: Any, max_length: int) -> tuple[list[Encoded], int]:
-    """Examples as tokens, and how many were left out for being longer than `max_length`. The answer ends with the
-    token that ends a turn. Raises TrainingError when none is left."""
+def of_chat(chat: Chat) -> Example:
+    """A chat as the model sees it: its own template is put around the messages, and the answer is learned whole."""
+    return Example(Prompt(chat.messages, "", ()), chat.answer)
+
+
+def tokenized(examples: Sequence[Example], tokenizer: Any) -> list[Encoded]:
+    """Examples as tokens, of any length: the prompt in the model's chat template, the answer, the end of its turn.
+    Raises TrainingError for messages that the template does not take."""
     found = []
+    end = _end_of_turn(tokenizer)
     for example in examples:
-        head = tokenizer.apply_chat_template(list(example.prompt.messages), tokenize=False, add_generation_prompt=True)
+        head = _templated(tokenizer, example.prompt.messages)
         prompt = tokenizer(head + example.prompt.prefill, add_special_tokens=False)["input_ids"]
         answer = tokenizer(example.answer, add_special_tokens=False)["input_ids"]
-        found.append(Encoded((*prompt, *answer, tokenizer.eos_token_id), len(prompt)))
+        found.append(Encoded((*prompt, *answer, end), len(prompt)))
+    return found
+
+
+def _end_of_turn(tokenizer: Any) -> int:
+    """The token that the chat template puts behind an answer, or the end of a text where there is no such one."""
+    ask = ({"role": "user", "content": "a"},)
+    head, whole = _templated(tokenizer, ask) + "b", _templated(tokenizer, (*ask, {"role": "assistant", "content": "b"}))
+    tail = whole.removeprefix(head).strip() if whole.startswith(head) else ""
+    found: list[int] = tokenizer(tail, add_special_tokens=False)["input_ids"]
+    return found[0] if len(found) == 1 else int(tokenizer.eos_token_id)
+
+
+def _templated(tokenizer: Any, messages: Sequence[dict[str, str]]) -> str:
+    """Messages in the model's chat template, up to where an answer is due or the last one ends."""
+    from jinja2 import TemplateError
+
+    due = messages[-1]["role"] != "assistant"
+    try:
+        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=due))
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise TrainingError(
+            f"the model's chat template refuses messages of the roles {roles}: {error}. Leave out the system message, "
+            "or choose another model"
+        ) from error
+
+
+def encode(examples: Sequence[Example], tokenizer: Any, max_length: int) -> tuple[list[Encoded], int]:
+    """`tokenized` examples, and how many were left out for being longer than `max_length`. Raises TrainingError when
+    none is left."""
+    found = tokenized(examples, tokenizer)
     kept = [e for e in found if len(e.ids) <= max_length]
     if not kept:
         raise TrainingError(f"all of {len(found)} training pairs are longer than train.max_length={max_length} tokens")

@@ -46,9 +46,9 @@ def progress_in(folder: Path) -> Progress | None:
 
 
 def not_resumed(folder: Path, record: Mapping[str, Any], own: Collection[Path]) -> str:
-    """Why a training with this `record` begins anew, in one line, where its own `folder` has no checkpoint, but beside
-    it there is one of an unfinished training of the same base and algorithm: the fields that differ, for the most
-    similar one. "" where there is none. `own` are the folders of the same run."""
+    """Why a training with this `record` starts from step 1, in one line, where its own `folder` has no checkpoint, but
+    there is one of an unfinished training of the same base and algorithm beside it: the fields that differ, for the
+    most similar one. "" where there is none. `own` are the folders of the same run."""
     if (folder / _FILE).is_file() or not folder.parent.is_dir():
         return ""
     now, found = dict(_flat(json.loads(json.dumps(record, default=str)))), []
@@ -60,8 +60,9 @@ def not_resumed(folder: Path, record: Mapping[str, Any], own: Collection[Path]) 
         if all(then.get(key) == now.get(key) for key in ("base", "algo")):
             differing = [key for key in {**then, **now} if then.get(key) != now.get(key)]
             shown = ", ".join(_shown(key, then.get(key), now.get(key)) for key in differing)
-            found.append((len(differing), f"{other} (step {progress.done} of {progress.steps}) differs in {shown}"))
-    return f"Starting anew: the unfinished checkpoint {min(found)[1]}" if found else ""
+            found.append((len(differing), f"{other} (step {progress.done} of {progress.steps}), differs in {shown}"))
+    # It may be that of another job that is running: so this does not say that it is given up.
+    return f"Starting from step 1. The most similar unfinished checkpoint, {min(found)[1]}" if found else ""
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -87,7 +88,7 @@ def load(folder: Path) -> dict[str, Any] | None:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError):
-        say(f"Starting anew: the checkpoint {path} is damaged")
+        say(f"Starting from step 1: the checkpoint {path} is damaged")
         return None
     return state
 

@@ -20,8 +20,8 @@ def pick_device(asked: str) -> str:
         return next(name for name in ("cuda", "mps", "cpu") if there[name])
     if not there[asked]:
         raise ConfigError(
-            f"device: found {asked}, but torch {torch.__version__} sees no such device here; "
-            f"available: {', '.join(n for n, yes in there.items() if yes)}"
+            f"device={asked}: torch {torch.__version__} sees no such device here. Available: "
+            f"{', '.join(n for n, yes in there.items() if yes)}"
         )
     return asked
 

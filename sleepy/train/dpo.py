@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from sleepy.errors import TrainingError
 from sleepy.options import ranged
@@ -39,6 +39,8 @@ class Dpo(Algorithm):
     beta: how little the model may move from what it was (above 0).
     sft: weight of the second term (at least 0).
     """
+
+    needs_programs: ClassVar[bool] = True
 
     beta: float = ranged(0.1, above=0)
     sft: float = ranged(1.0, at_least=0)

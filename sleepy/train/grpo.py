@@ -43,6 +43,7 @@ class Grpo(Algorithm):
     compiles, passes, edit: the weights of the reward. Not all of them may be 0 (at least 0).
     """
 
+    needs_programs: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = (*Algorithm.packages, "trl")
 
     group: int = ranged(4, at_least=2)
@@ -56,7 +57,7 @@ class Grpo(Algorithm):
     def problems(self) -> list[str]:
         """What the fields' own bounds cannot say."""
         none = not (self.compiles or self.passes or self.edit)
-        return ["compiles, passes, edit: found 0 for all, expected one above 0"] * none
+        return ["compiles, passes and edit must not all be 0"] * none
 
     def check_machine(self, train: Train, device: str) -> None:
         """See Algorithm.check_machine; also what TRL cannot do with the settings of `train`."""
@@ -64,13 +65,13 @@ class Grpo(Algorithm):
             raise ConfigError("algo: grpo needs the package trl (bash setup.sh rl, or pip install -e '.[rl]')")
         if train.epochs:
             raise ConfigError(
-                f"train.epochs: found {train.epochs:g}, but algo=grpo draws algo.group answers to every prompt, so "
-                "that epochs do not count its steps. Set train.steps, and train.epochs=0"
+                f"train.epochs must be 0 with algo=grpo, not {train.epochs:g}: it draws algo.group answers to every "
+                "prompt, so epochs do not count its steps. Set train.steps instead"
             )
         if self._answers(train) % self.group:
             raise ConfigError(
-                f"train.batch_size * train.grad_accum: found {self._answers(train)} answers a step, expected a "
-                f"multiple of algo.group={self.group}"
+                f"train.batch_size * train.grad_accum must be a multiple of algo.group={self.group}, not "
+                f"{self._answers(train)}"
             )
         super().check_machine(train, device)
 
@@ -123,5 +124,5 @@ class Grpo(Algorithm):
         if not kept:
             raise TrainingError(f"all of {len(encoded)} training pairs are longer than {limits}")
         if left_out := len(encoded) - len(kept):
-            say(f"{left_out} of {len(encoded)} pairs are longer than {limits}: left out")
+            say(f"skipping {left_out} of {len(encoded)} pairs, which are longer than {limits}")
         return [task for task, _ in kept], [row for _, row in kept]

@@ -33,9 +33,9 @@ class Lora:
     def problems(self) -> list[str]:
         """What the field's own bounds cannot say."""
         if not self.target_modules:
-            return ["target_modules: got an empty list, must be layer names or all-linear"]
+            return ["target_modules must be all-linear or layer names, not an empty list"]
         if _ALL in self.target_modules and len(self.target_modules) > 1:
-            return [f"target_modules: got {', '.join(self.target_modules)}, must be {_ALL} alone, or layer names"]
+            return [f"target_modules must be {_ALL} alone or layer names, not {', '.join(self.target_modules)}"]
         return []
 
     def check(self, base: BaseModel) -> None:

@@ -47,8 +47,8 @@ class OLora(Algorithm):
         linears = {name: m for name, m in wide.named_modules() if name.endswith((".lora_A.default", ".lora_B.default"))}
         if {name.removesuffix("default") + "weight" for name in linears} != set(weights):
             raise TrainingError(
-                f"{past.adapter}: found an adapter of other layers than lora.target_modules asks for, expected the "
-                "same in every step of olora: keep lora.target_modules as it was"
+                f"{past.adapter}: its layers are not those of lora.target_modules. algo=olora needs the same layers in "
+                "every step: keep lora.target_modules as it was"
             )
         pairs = []
         for name, linear in linears.items():

@@ -21,7 +21,7 @@ from sleepy.train.training import Training
 class Osf(Algorithm):
     """The singular value decomposition of a weight is split in two: W = U_high S_high V_high + U_low S_low V_low. The
     low part, of the `rank` smallest singular values, trains and stays orthogonal to the high part, which is frozen. In
-    a stream W is the base model's weight with the earlier adapter added, decomposed anew in each step.
+    a stream W is the base model's weight with the earlier adapter added, decomposed again in each step.
 
     One side of the low part can only turn within `rank` directions, so what a step adds to W has rank `rank`: a LoRA
     of that rank holds it, after the ranks of the earlier adapter. `lora.target_modules` says which layers train;
@@ -54,14 +54,14 @@ class Osf(Algorithm):
         before = read_lora(past.adapter) if past.adapter else {}
         if before and before.keys() != layers.keys():
             raise TrainingError(
-                f"{past.adapter}: found an adapter of other layers than lora.target_modules asks for, expected the "
-                "same in every step of osf: keep lora.target_modules as it was"
+                f"{past.adapter}: its layers are not those of lora.target_modules. algo=osf needs the same layers in "
+                "every step: keep lora.target_modules as it was"
             )
         sizes = {name: min(linear.weight.shape) for name, linear in layers.items()}
         if narrow := [name for name, size in sizes.items() if size <= rank]:
             raise TrainingError(
-                f"algo.rank: found {rank}, expected less than the {sizes[narrow[0]]} singular values of {narrow[0]}: "
-                "choose a lower algo.rank (or lora.r), or leave that layer out of lora.target_modules"
+                f"algo.rank must be below the {sizes[narrow[0]]} singular values of {narrow[0]}, not {rank}. Lower "
+                "algo.rank (or lora.r), or leave that layer out of lora.target_modules"
             )
         config = OSFConfig(
             target_modules=list(layers),
@@ -120,7 +120,7 @@ def _chosen(model: Any, lora: Lora) -> dict[str, Any]:
         return {name: m for name, m in linears.items() if m is not model.get_output_embeddings()}
     found = {t: [name for name in linears if f".{name}".endswith(f".{t}")] for t in lora.target_modules}
     if missing := [t for t, names in found.items() if not names]:
-        raise ValueError(f"found {', '.join(missing)}, which no linear layer is called")
+        raise ValueError(f"no linear layer is called {', '.join(missing)}")
     chosen = {name for names in found.values() for name in names}
     return {name: m for name, m in linears.items() if name in chosen}
 

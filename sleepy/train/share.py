@@ -24,7 +24,7 @@ from sleepy.train.training import MEMORY, Past, Training
 class Share(Algorithm):
     """Phase 1 makes the basis from existing adapters: from `adapters`, or from an ordinary LoRA trained in the first
     step. Phase 2 trains B = [beta, tau] eps and A^T = [alpha, tau'] eps' with the basis frozen: p (k + k') coefficients
-    and phi (n + d + 2p) for the temporary factors tau of a layer. Phase 3 then decomposes all adapters anew.
+    and phi (n + d + 2p) for the temporary factors tau of a layer. Phase 3 then decomposes all adapters again.
 
     The adapter that is written is the new task's own, of rank p. The memory holds the basis and the coefficients of all
     tasks: in a stream each task is answered with its own, tasks to come with the newest adapter.
@@ -49,7 +49,7 @@ class Share(Algorithm):
     def problems(self) -> list[str]:
         """What the fields' own bounds cannot say."""
         empty = [place for place in self.adapters if not find_adapters([place])]
-        return [f"adapters: found no PEFT adapter in {place}, expected a folder with adapters" for place in empty]
+        return [f"adapters: there is no PEFT adapter in {place}" for place in empty]
 
     def reads(self) -> list[str]:
         """See Algorithm.reads: of the adapters that the basis is made from."""

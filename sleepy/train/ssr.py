@@ -34,14 +34,15 @@ class Ssr(Algorithm):
     """
 
     asks: ClassVar[bool] = True
+    needs_programs: ClassVar[bool] = True
 
     asked: int = ranged(64, at_least=1)
     kept: int = ranged(8, at_least=1)
 
     def problems(self) -> list[str]:
         """What the fields' own bounds cannot say."""
-        found = f"kept: found {self.kept}, expected at most algo.asked={self.asked}"
-        return [found] if self.kept > self.asked else []
+        wrong = f"kept must be at most algo.asked={self.asked}, not {self.kept}"
+        return [wrong] if self.kept > self.asked else []
 
     def material(self, training: Training) -> Sequence[Example]:
         """See Algorithm.material. Raises TrainingError when there is a past and no `tools` to ask."""

@@ -72,19 +72,24 @@ class Trainer(Generic[State]):
         return collate(rows, self.tokenizer.eos_token_id if pad is None else pad, self.device)
 
     def nll(self, batch: Batch) -> Any:
-        """Negative log-likelihood of each answer token, shape (tokens,), in float32.
+        """Negative log-likelihood of each answer token: see answer_nll."""
+        return answer_nll(self.model, batch)
 
-        The model's own forward computes it, with whatever it does to its logits (Gemma2 caps them, Granite and Cohere
-        scale them); but its head sees only the positions that are learned, as it is a quarter of a small model's work.
-        """
-        from torch.nn.functional import cross_entropy
 
-        inner = self.model.get_base_model()
-        hook = inner.get_output_embeddings().register_forward_pre_hook(
-            lambda head, inputs: (inputs[0][batch.learn][None], *inputs[1:])
-        )
-        try:
-            logits = inner(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
-        finally:
-            hook.remove()
-        return cross_entropy(logits[0].float(), batch.targets, reduction="none")
+def answer_nll(model: Any, batch: Batch) -> Any:
+    """Negative log-likelihood of each answer token under PEFT's `model`, shape (tokens,), in float32.
+
+    The model's own forward computes it, with whatever it does to its logits (Gemma2 caps them, Granite and Cohere
+    scale them); but its head sees only the positions that are learned, as it is a quarter of a small model's work.
+    """
+    from torch.nn.functional import cross_entropy
+
+    inner = model.get_base_model()
+    hook = inner.get_output_embeddings().register_forward_pre_hook(
+        lambda head, inputs: (inputs[0][batch.learn][None], *inputs[1:])
+    )
+    try:
+        logits = inner(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
+    finally:
+        hook.remove()
+    return cross_entropy(logits[0].float(), batch.targets, reduction="none")

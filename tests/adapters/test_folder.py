@@ -227,9 +227,9 @@ def without_one_side(adapter: Adapter, base: BaseModel) -> Adapter:
 
 @pytest.mark.parametrize(("spoil", "words"), [
     (of_another_model, "was trained on some-other"), (of_another_shape, "of another base model"),
-    (of_other_names, "no such weight"), (truncated, "truncated or damaged"), (with_a_flipped_bit, "was changed since"),
-    (gone, "found no adapter_config.json and no adapter_model.safetensors"), (empty, "found no tensors"),
-    (with_nan, "not finite"), (more_than_lora, "lora_magnitude_vector"), (without_one_side, "expected pairs"),
+    (of_other_names, "no such weight"), (truncated, "truncated or damaged"), (with_a_flipped_bit, "was changed after"),
+    (gone, "adapter_config.json and adapter_model.safetensors missing"), (empty, ": no tensors"),
+    (with_nan, "not finite"), (more_than_lora, "lora_magnitude_vector"), (without_one_side, "must consist of pairs"),
     (with_damaged_config, "damaged JSON"),
 ], ids=lambda value: getattr(value, "__name__", ""))  # fmt: skip
 def test_an_adapter_that_is_damaged_or_does_not_fit_is_refused(

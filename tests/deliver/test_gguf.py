@@ -155,7 +155,7 @@ def test_an_export_that_fails_its_proof_leaves_nothing(tiny: BaseModel, tmp_path
 
 
 def test_weights_of_another_model_are_refused(tiny: BaseModel, merged: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="expected the same names and shapes"):
+    with pytest.raises(ModelError, match="do not have the names and shapes"):
         Export().export(merged, tiny, None, PROMPTS, tmp_path, "wrong")
     assert list(tmp_path.iterdir()) == []
 
@@ -192,7 +192,7 @@ def test_headers_are_read_and_written_to_the_byte(tiny: BaseModel, tmp_path: Pat
     assert header.number("qwen2.block_count") == 2
     for size in (0, 3, 20, 500, header.data // 2):
         (tmp_path / "cut.gguf").write_bytes(content[:size])
-        with pytest.raises(ModelError, match="damaged or truncated"):
+        with pytest.raises(ModelError, match="damaged, truncated"):
             read_header(tmp_path / "cut.gguf")
     (tmp_path / "zip.gguf").write_bytes(b"PK\3\4" + content)
     with pytest.raises(ModelError, match="begins with"):

@@ -86,7 +86,7 @@ def test_a_token_that_llama_cpp_puts_first_is_not_put_twice(tiny: BaseModel, wei
     values = {**header.values, "tokenizer.ggml.add_bos_token": struct.pack("<I?", 7, True)}
     file = tmp_path / "begins.gguf"
     file.write_bytes(replace(header, values=values).packed() + tiny.gguf_f16.read_bytes()[header.data :])
-    with pytest.raises(ModelError, match=r"begins every prompt with '<\|endoftext\|>', the chat template does not"):
+    with pytest.raises(ModelError, match=r"begins every prompt with '<\|endoftext\|>', but the chat template does not"):
         modelfile(weights, file)
     (weights / "chat_template.jinja").write_text("{{ bos_token }}" + CHATML)
     assert "endoftext" not in modelfile(weights, file).split('"""')[1]

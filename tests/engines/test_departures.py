@@ -76,6 +76,7 @@ def test_departures_are_the_likeliest_other_tokens_of_a_plain_forward_pass(sessi
         assert rows[place, token] == pytest.approx(d.chance, abs=0.05)  # f16 weights in another program's arithmetic
         assert d.so_far == pytest.approx(sum(rows[i, copy[i]] for i in range(place)), abs=0.1)
         assert not PROGRAM.startswith(d.before + d.token)
+        assert d.instead == tokenizer.decode([copy[place]])
     rows[np.arange(len(copy)), copy] = -np.inf
     assert found.departures[0].chance == pytest.approx(rows.max(), abs=0.05)  # nothing likelier was passed over
 
@@ -140,3 +141,13 @@ def test_what_is_no_other_text_is_no_departure() -> None:
     found = Departures([0, 5], 5, lambda tokens: b"".join(words[t] for t in tokens), ("\n```",))
     found.read(np.array([9, 8, 7, 6, 5, 4], dtype=np.float32), 0)
     assert [d.token for d in found.found()] == ["c"]  # not its beginning, half a character, a sign of the end, the stop
+
+
+def test_a_departure_names_what_it_leaves() -> None:
+    words = {0: b"a", 1: b"\xc3", 2: b"\xa9", 3: b"z"}
+    found = Departures([0, 1, 2], 9, lambda tokens: b"".join(words[t] for t in tokens), ())
+    for place in range(3):
+        found.read(np.array([4, 3, 2, 1], dtype=np.float32), place)
+    assert {(d.before, d.instead, d.token) for d in found.found()} == {
+        ("", "a", "z"), ("a", "\u00e9", "a"), ("a", "\u00e9", "z")
+    }  # fmt: skip

@@ -74,9 +74,9 @@ def test_a_busy_server_is_asked_again(bad: Reply) -> None:
         (said({"error": f"no such key: {KEY}"}, 401), r"status 401 .*no such key: \*\*\*.*OPENAI_API_KEY is not acc"),
         (said({"error": "no such model"}, 404), "status 404 .*no such model.*engine.model"),
         (said({"error": "unknown field top_k"}, 400), "unknown field top_k.*engine.extra"),
-        (said({"choices": []}), "expected a completion with its usage"),
-        (said({**CHAT, "usage": None}), "expected a completion with its usage"),
-        ((200, {}, b"<html>"), "expected a JSON object, got: <html>. Is it an OpenAI-compatible server"),
+        (said({"choices": []}), "did not answer with a completion and its number of tokens"),
+        (said({**CHAT, "usage": None}), "did not answer with a completion and its number of tokens"),
+        ((200, {}, b"<html>"), "not answer with a JSON object, but with: <html>. Is it an OpenAI-compatible server"),
         ((200, {"Content-Length": "999"}, b"{"), "the connection failed"),
     ],
 )
@@ -256,7 +256,7 @@ def test_what_a_config_may_not_say() -> None:
         "http://x:y",
     ):  # fmt: skip
         (line,) = problems_of(OpenAI(base_url=wrong), "engine")
-        assert line.startswith("engine.base_url: ") and "word" not in line.replace("password", "")
+        assert line.startswith("engine.base_url must be a URL") and "word" not in line.replace("password", "")
 
 
 def test_a_key_that_no_header_can_carry_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from sleepy.evaluate.stats import (
     detectable,
     holm,
     mcnemar_exact,
+    mcnemar_mid,
     p_text,
     score_interval,
     wilson,
@@ -53,7 +54,7 @@ def test_wilson_holds_the_rate_mirrors_and_narrows(total, data):
 
 def test_wilson_of_nothing_and_of_nonsense():
     assert wilson(0, 0) == (0.0, 1.0)
-    with pytest.raises(ValueError, match="found 3 of 2"):
+    with pytest.raises(ValueError, match="must be 0 to 2, not 3"):
         wilson(3, 2)
 
 
@@ -76,6 +77,22 @@ def test_mcnemar_is_symmetric_and_falls_with_lopsidedness(fixes, regressions):
             assert mcnemar_exact(fixes + 1, regressions - 1) < p
     if fixes == regressions:
         assert p == 1
+
+
+@pytest.mark.parametrize(("one", "other", "exact", "mid"), [(1, 7, 0.0703, 0.0391), (6, 16, 0.0525, 0.0347)])
+def test_mid_p_is_the_published_one(one, other, exact, mid):
+    """Two studies in Fagerland, Lydersen and Laake 2013: airways of 21 children, complete response of 161 patients."""
+    assert mcnemar_exact(one, other) == pytest.approx(exact, abs=5e-5)
+    assert mcnemar_mid(one, other) == mcnemar_mid(other, one) == pytest.approx(mid, abs=5e-5)
+
+
+@given(fixes=st.integers(0, 7), regressions=st.integers(0, 7))
+def test_mid_p_enumerated(fixes, regressions):
+    """More lopsided ways count whole, equally lopsided ones half."""
+    changed, observed = fixes + regressions, abs(fixes - regressions)
+    ways = [abs(2 * sum(way) - changed) for way in product((0, 1), repeat=changed)]
+    counted = sum((way > observed) + (way == observed) / 2 for way in ways) / len(ways)
+    assert mcnemar_mid(fixes, regressions) == pytest.approx(counted if changed else 1.0)
 
 
 @given(p_values)
@@ -202,7 +219,7 @@ def test_compare():
     c = compare(before, after)
     assert (c.fixes, c.regressions) == (("a/2", "b/1", "c/2", "c/3"), ("a/1",))
     assert c.difference == pytest.approx(after.pass_rate - before.pass_rate) == pytest.approx(0.15)
-    assert c.p_value == mcnemar_exact(4, 1)
+    assert (c.p_value, c.mid_p) == (mcnemar_exact(4, 1), mcnemar_mid(4, 1))
     assert c.interval[0] <= 0.15 <= c.interval[1]
     assert c.detectable == detectable(20, 5) < math.inf
     assert detectable(20, 4) != c.detectable
@@ -214,10 +231,10 @@ def test_compare():
 @pytest.mark.parametrize(
     ("after", "digest", "words"),
     [
-        ({"a/1": True, "a/3": True}, "d2", "place 2: found task 'a/2' before and task 'a/3' after"),
-        ({"a/1": True}, "d2", "place 2: found task 'a/2' before and no task after"),
-        ({"a/1": True, "a/2": True, "a/3": True}, "d2", "place 3: found no task before and task 'a/3' after"),
-        ({"a/2": True, "a/1": True}, "d2", "place 1: found task 'a/1' before and task 'a/2' after"),
+        ({"a/1": True, "a/3": True}, "d2", "number 2 is task 'a/2' before and task 'a/3' after"),
+        ({"a/1": True}, "d2", "number 2 is task 'a/2' before and no task after"),
+        ({"a/1": True, "a/2": True, "a/3": True}, "d2", "number 3 is no task before and task 'a/3' after"),
+        ({"a/2": True, "a/1": True}, "d2", "number 1 is task 'a/1' before and task 'a/2' after"),
         ({"a/1": True, "a/2": True}, "d2", "contents differ"),
     ],
 )

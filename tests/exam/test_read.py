@@ -24,12 +24,12 @@ def test_what_is_written_is_read(tmp_path: Path, koan: Task) -> None:
 
 
 @pytest.mark.parametrize(("change", "said"), [
-    ({"level": 8}, "level: found 8, expected a whole number from 1 to 7"),
-    ({"edition": "2015"}, "edition: found '2015', expected one of 2018, 2021, 2024"),
-    ({"level": True}, "level: found True, expected a whole number from 1 to 7"),
-    ({"tests": "assert!(true);"}, "tests: found 'assert!(true);', expected a list"),
-    ({"tests": []}, "tests: found [], expected a list of Rust statements, at least one"),
-    ({"fix": ""}, "fix: found '', expected a text"),
+    ({"level": 8}, "level must be a whole number from 1 to 7, not 8"),
+    ({"edition": "2015"}, "edition must be one of 2018, 2021, 2024, not '2015'"),
+    ({"level": True}, "level must be a whole number from 1 to 7, not True"),
+    ({"tests": "assert!(true);"}, "tests must be a list of Rust statements, at least one, not 'assert!(true);'"),
+    ({"tests": []}, "tests must be a list of Rust statements, at least one, not []"),
+    ({"fix": ""}, "fix must be a text, not ''"),
     ({"colour": "red"}, "unknown colour"),
 ])  # fmt: skip
 def test_a_wrong_field_is_named(tmp_path: Path, koan: Task, change: dict[str, object], said: str) -> None:
@@ -67,12 +67,12 @@ def test_signs_that_end_a_line_elsewhere_end_none_here(tmp_path: Path, koan: Tas
 
 def test_a_missing_or_empty_file(tmp_path: Path) -> None:
     (problem,) = File(path=str(tmp_path / "none.jsonl")).problems()  # of the config: said before anything is loaded
-    assert problem == f"path: got {tmp_path / 'none.jsonl'}, but there is no such file"
+    assert problem == f"path: there is no file {tmp_path / 'none.jsonl'}"
     (tmp_path / "empty.jsonl").write_text("\n")
-    with pytest.raises(DataError, match="found no task"):
+    with pytest.raises(DataError, match="has no tasks"):
         File(path=str(tmp_path / "empty.jsonl")).load()
 
 
 def test_a_changed_frozen_set_is_refused() -> None:
-    with pytest.raises(DataError, match=r"the frozen set koans has digest [0-9a-f]{64}, expected 0+ for version 1"):
+    with pytest.raises(DataError, match=r"koans was changed: its digest is [0-9a-f]{64}, but version 1 has 0+"):
         Builtin(folder="koans", version="1", sha256="0" * 64).load()

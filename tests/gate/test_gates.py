@@ -120,16 +120,31 @@ def test_no_gate_promotes_a_worse_model_and_the_strict_one_promotes_less(familie
 def test_alpha_has_bounds(option):
     assert problems_of(option(), "gate") == []
     for alpha in (0.0, 1.0, -1.0):
-        assert problems_of(option(alpha=alpha), "gate")[0].startswith(f"gate.alpha: got {alpha}")
+        assert problems_of(option(alpha=alpha), "gate")[0].endswith(f", not {alpha}")
 
 
 def test_not_worse_wants_koans_enough_to_exclude_the_loss():
     assert not decide(NotWorse(), a="01" * 36).promoted  # 72 koans
+    assert decide(NotWorse(), a="01" * 36 + "0").promoted  # z^2 (1 / 0.05 - 1) = 72.99
     enough = decide(NotWorse(), a="01" * 37)
     assert enough.promoted and "above -4.9 points" in enough.reason
     few = decide(NotWorse(), a="01" * 20)
-    assert not few.promoted and "too few koans to exclude a loss of 5. Raise gate.koans" in few.reason
+    assert not few.promoted and "too few koans to exclude a loss of 5. Take more (gate.koans, gate.tasks)" in few.reason
     assert decide(NotWorse(margin=0.2), a="01" * 20).promoted
     assert not decide(NotWorse(), a="01" * 37 + "---").promoted
     worse = decide(NotWorse(), a="-" * 9 + "01" * 50)
     assert not worse.promoted and "a loss that chance does not explain" in worse.reason
+
+
+def test_a_gate_may_limit_what_becomes_of_general_texts():
+    gained = decide(NoLoss(), a="++0")
+    assert NoLoss().limited(gained, 9.0) is gained  # no limit
+    limited = NoLoss(max_kl=0.05)
+    assert limited.limited(gained, 0.05) is gained
+    refused = limited.limited(gained, 0.0612)
+    assert not refused.promoted and refused.reason.startswith("refused: 2 fixes, 0 regressions")
+    assert refused.reason.endswith(
+        "but its KL to the base on general texts is 0.0612 nats a token (at most 0.05 is allowed)"
+    )
+    assert "could not be measured" in limited.limited(gained, None).reason
+    assert problems_of(NoLoss(max_kl=0.0), "gate") == ["gate.max_kl must be above 0, not 0.0"]

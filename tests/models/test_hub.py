@@ -60,7 +60,7 @@ def test_a_split_file_is_the_sum_of_its_parts(
     with pytest.raises(ModelError, match=r"part 2 of 3. Name the first: tiny-00001-of-00003.gguf"):
         replace(any_model, path=str(second)).fetch(tmp_path / "cache")
     third.unlink()
-    with pytest.raises(ModelError, match=r"tiny-00003-of-00003.gguf must stand beside it"):
+    with pytest.raises(ModelError, match=r"tiny-00003-of-00003.gguf must be in the same folder"):
         replace(any_model, path=str(first)).fetch(tmp_path / "cache")
 
 
@@ -76,31 +76,33 @@ def test_a_local_file_of_floats_is_served_as_q4_k_m(any_model: HubModel, tmp_pat
 @pytest.mark.parametrize(
     ("missing", "told"),
     [
-        ("config.json", "found no config.json,"),
-        ("model.safetensors", r"found no \*\.safetensors,"),
-        ("tokenizer*", r"found no tokenizer\*,"),
+        ("config.json", "has no config.json"),
+        ("model.safetensors", r"has no \*\.safetensors"),
+        ("tokenizer*", r"has no tokenizer\*"),
     ],
 )
 def test_a_folder_that_lacks_files(any_model: HubModel, made: Path, tmp_path: Path, missing: str, told: str) -> None:
     weights = made / "derived-v1/weights"
     for path in weights.glob(missing):
         path.unlink()
-    with pytest.raises(ModelError, match=f"weights: {told}"):
+    with pytest.raises(ModelError, match=f"weights {told}"):
         replace(any_model, path=str(weights)).fetch(tmp_path / "other")
 
 
 def test_what_is_no_model(any_model: HubModel, made: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"model\.path: found nothing at .*/nowhere"):
+    with pytest.raises(ModelError, match=r"model\.path: there is nothing at .*/nowhere"):
         replace(any_model, path=str(tmp_path / "nowhere")).fetch(tmp_path / "other")
     (tmp_path / "text.gguf").write_text("hello")
-    with pytest.raises(ModelError, match=r"text\.gguf: found a file that begins with b'hell', expected GGUF"):
+    with pytest.raises(
+        ModelError, match=r"text\.gguf is neither a model folder nor a GGUF file: it begins with b'hell'"
+    ):
         replace(any_model, path=str(tmp_path / "text.gguf")).fetch(tmp_path / "other")
     weights = made / "derived-v1/weights"
     (weights / "chat_template.jinja").unlink()
-    with pytest.raises(ModelError, match="without chat template"):
+    with pytest.raises(ModelError, match="has no chat template"):
         replace(any_model, path=str(weights)).fetch(tmp_path / "other")
     (weights / "config.json").write_text('{"quantization_config": {}}')
-    with pytest.raises(ModelError, match="quantised weights"):
+    with pytest.raises(ModelError, match="the weights are quantised"):
         replace(any_model, path=str(weights)).fetch(tmp_path / "other")
 
 
@@ -112,7 +114,7 @@ def test_values_that_f16_cannot_hold(any_model: HubModel, made: Path, tmp_path: 
     state = {name: tensor.float() for name, tensor in load_file(file).items()}
     state["model.norm.weight"][3] = value
     save_file(state, file, metadata={"format": "pt"})
-    with pytest.raises(ModelError, match=r"weights: model\.norm\.weight holds values that are not finite in f16"):
+    with pytest.raises(ModelError, match=r"weights: model\.norm\.weight has values that are not finite in f16"):
         replace(any_model, path=str(file.parent)).fetch(tmp_path / "other")
 
 
@@ -122,10 +124,12 @@ def test_a_repository_that_cannot_be_reached(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         at_hub(f"http://127.0.0.1:{silent.getsockname()[1]}")
         start = time.perf_counter()
-        with pytest.raises(ModelError, match=r"owner/nothing cannot be had: no answer within 3 s"):
+        with pytest.raises(ModelError, match=r"owner/nothing could not be fetched \(no answer within 3 s"):
             replace(any_model, repository="owner/nothing").fetch(tmp_path)
         assert time.perf_counter() - start < 10
-    with pytest.raises(ModelError, match=r"owner/nothing cannot be had: ConnectError"):  # nobody listens any more
+    with pytest.raises(
+        ModelError, match=r"owner/nothing could not be fetched \(ConnectError"
+    ):  # nobody listens any more
         replace(any_model, repository="owner/nothing").fetch(tmp_path)
 
 
@@ -149,7 +153,7 @@ def test_problems_are_all_named(any_model: HubModel) -> None:
     assert "exactly one of the two" in problems_of(any_model, "model")[0]
     assert problems_of(replace(any_model, path="x"), "model") == []
     wrong = replace(any_model, repository="nobody", converter="convert", converter_sha256="0")
-    assert [line.split(":")[0] for line in problems_of(wrong, "model")] == [
+    assert [line.split()[0] for line in problems_of(wrong, "model")] == [
         "model.repository",
         "model.converter",
         "model.converter_sha256",

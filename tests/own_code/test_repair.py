@@ -75,7 +75,7 @@ def test_a_project_is_repaired_file_by_file_and_the_diff_applies(checker: Checke
 def test_what_cannot_be_repaired_is_named(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("notes.txt").write_text("x")
-    with pytest.raises(ConfigError, match="must be a"):
+    with pytest.raises(ConfigError, match="must name a"):
         find(place)
 
 

@@ -76,7 +76,7 @@ def test_shares_seed_and_stream(pairs: TaskSet, path: Path) -> None:
 
 def test_without_episodes_there_is_nothing_to_learn(pairs: TaskSet, path: Path, tmp_path: Path) -> None:
     gone = Episodes(path=str(tmp_path / "gone.db"))
-    with pytest.raises(NothingToLearn, match=r"no attempt at a training pair .0 tasks.*Repair some pairs first"):
+    with pytest.raises(NothingToLearn, match=r"no attempt at a training pair .0 tasks.*Run the main job first"):
         gone.compose(pairs, None, 0)
     assert not (tmp_path / "gone.db").exists()
     with pytest.raises(NothingToLearn, match="no attempt at a training pair in run wed"):
@@ -100,4 +100,4 @@ def test_the_option_reads_the_file_that_the_run_writes() -> None:
     found = chosen("data=episodes", "episodes=mine.db")
     assert found.data == Episodes(path="mine.db") and found.episodes == "mine.db"
     assert chosen("data=episodes").data == Episodes()
-    assert Episodes(replay=0, success=0, hard=0).problems() == ["replay, success, hard: all are 0, expected a weight"]
+    assert Episodes(replay=0, success=0, hard=0).problems() == ["replay, success and hard must not all be 0"]

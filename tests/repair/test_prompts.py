@@ -59,11 +59,11 @@ def test_each_piece_of_advice_is_given_once_and_few_of_them() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("code: E0382", "expected a list"),
-        ("- {code: E0382}", "entry 1: found .* expected code, advice"),
+        ("code: E0382", "must be a list"),
+        ("- {code: E0382}", "entry 1 must have code, advice"),
         ("- {code: E1, advice: a}\n- {code: E0382, advice: a, massage: b}", "entry 2"),
-        ("- {code: E0382, advice: a, message: '('}", "no regular expression"),
-        ("- [", "found no hints in"),
+        ("- {code: E0382, advice: a, message: '('}", "not a regular expression"),
+        ("- [", "no hints could be read"),
     ],
 )
 def test_a_bad_file_of_advice_is_a_problem_of_the_config(tmp_path: Path, text: str, words: str) -> None:
@@ -73,8 +73,8 @@ def test_a_bad_file_of_advice_is_a_problem_of_the_config(tmp_path: Path, text: s
         hints(str(path))
     (line,) = problems_of(SingleShot(hints=True, hints_file=str(path)), "repair")
     assert line.startswith("repair.hints_file: ") and str(path) in line
-    assert "no hints in" in problems_of(SingleShot(hints=True, hints_file="/no.yaml"), "repair")[0]
-    assert "expected hints=true" in problems_of(SingleShot(hints_file=str(path)), "repair")[0]
+    assert "no hints could be read" in problems_of(SingleShot(hints=True, hints_file="/no.yaml"), "repair")[0]
+    assert "Add repair.hints=true" in problems_of(SingleShot(hints_file=str(path)), "repair")[0]
     assert SHIPPED.is_file() and problems_of(SingleShot(hints=True), "repair") == []
 
 

@@ -11,10 +11,11 @@ from typing import Any
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from sleepy.artifacts import Adapter, BaseModel, GgufFile, Mix, Task, TaskSet
+from sleepy.artifacts import Adapter, BaseModel, GgufFile, Task, TaskSet
 from sleepy.evaluate.candidates import Base, Measured
 from sleepy.evaluate.stats import compare
 from sleepy.gate.no_loss import NoLoss
+from sleepy.pairs.material import Mix
 from sleepy.report.report import Report
 from sleepy.report.summary import RunSummary
 from sleepy.report.terminal import show

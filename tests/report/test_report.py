@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 from matplotlib.image import imread
 
-from sleepy.artifacts import Mix
+from sleepy.evaluate.clusters import clustered
 from sleepy.evaluate.stats import compare
 from sleepy.exam.builtin import frozen
 from sleepy.exam.strata import STRATA, stratum_of
+from sleepy.pairs.material import Mix
 from sleepy.report.report import Report
 from sleepy.report.scores import scores_table
 from sleepy.report.summary import delivery, effort, headline, limits, outcome_style, warnings
@@ -94,6 +95,23 @@ def test_koans_of_one_s_own_have_no_strata(tmp_path):
         and "Where rustc" not in text
         and "unknown |" not in text.split("## What")[0]
     )
+
+
+def test_koans_and_their_patterns_and_families_are_units_beside_each_other(tmp_path):
+    run = summary()
+    assert "patterns of" not in printed(run, tmp_path)  # all are of one
+    families = "3 families of 21 koans: sign-flip p = 0.50."
+    assert "mid-p = 0.29 (21 koans). With" in paged(run, tmp_path) and families in paged(run, tmp_path)
+    assert "\n21 koans: exact McNemar p = 0.45, mid-p = 0.29 (fixes 5, regressions 2)\n" in printed(run, tmp_path)
+
+    def in_pairs(scores):
+        return replace(scores, results=tuple(replace(r, pattern=f"p{i // 2}") for i, r in enumerate(scores.results)))
+
+    run = replace(run, before=in_pairs(run.before), after=in_pairs(run.after))
+    line = clustered(run.before, run.after).line
+    assert line.startswith("11 patterns of 21 koans: sign-flip p = 0.") and "95 % bootstrap" in line
+    assert f"\n{line}\n" in printed(run, tmp_path)
+    assert f"{line}; {families}" in paged(run, tmp_path)
 
 
 def test_page_lists_every_changed_koan_with_how_it_ended(tmp_path):

@@ -62,7 +62,7 @@ def test_duration():
 
 def test_options_have_bounds():
     assert problems_of(Report(), "report") == []
-    assert [line.split(":")[0] for dpi in (49, 401) for line in problems_of(Report(dpi=dpi), "report")] == [
+    assert [line.split()[0] for dpi in (49, 401) for line in problems_of(Report(dpi=dpi), "report")] == [
         "report.dpi",
         "report.dpi",
     ]

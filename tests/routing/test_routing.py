@@ -133,7 +133,7 @@ def test_a_higher_threshold_falls_back_more(pairs: TaskSet, names: list[str]) ->
         fallen.append(sum(not route(t, c) for t, c in zip(asked, checks, strict=True)))
     assert fallen[0] == 0 < fallen[1] < fallen[2] == len(asked)
     lines = problems_of(Nearest(threshold=1.5, neighbours=0), "routing")
-    assert [line.split(":")[0] for line in lines] == ["routing.threshold", "routing.neighbours"]
+    assert [line.split()[0] for line in lines] == ["routing.threshold", "routing.neighbours"]
 
 
 def test_oracle_and_none(pairs: TaskSet, koan: Task) -> None:

@@ -71,7 +71,9 @@ def test_a_worse_one_does_not_replace_a_better_one(tmp_path: Path, capsys: pytes
     assert to_repair_with(tracker, base) == Base(base)
     assert not offer(adapters[0]).measured and in_use() == ids[0]  # nothing was in use
     assert offer(adapters[1]).measured == ["in use", "gate"] and in_use() == ids[0]
-    assert f"run {ids[0]} stays in use: beside it this one is refused: 0 fixes, 2 regr" in capsys.readouterr().err
+    assert (
+        f"run {ids[0]} stays in use: compared with it, this one is refused: 0 fixes, 2 regr" in capsys.readouterr().err
+    )
     assert offer(adapters[2]).measured == ["in use", "gate"] and in_use() == ids[2]
     assert to_repair_with(tracker, base).digest == Adapted(base, adapters[2]).digest
     assert not offer(adapters[2]).measured and in_use() == ids[2]  # the same once more

@@ -37,7 +37,7 @@ def test_the_exam_is_the_koans_of_the_drawn_tasks_in_their_order(koan: Task) -> 
 
 def test_too_few_tasks_are_named(koan: Task) -> None:
     tasks, pairs = sets(koan)
-    with pytest.raises(DataError, match=r"got 5, but koans and the pairs have 4 .*\(p0, p1, p2, p3\). Use tasks=pat"):
+    with pytest.raises(DataError, match=r"at most 4, not 5: so many patterns .*\(p0, p1, p2, p3\)\. Use tasks=pat"):
         Sequential(tasks=5).exam(tasks, pairs, 0)
 
 

@@ -134,8 +134,10 @@ def test_what_cannot_be_compared_is_refused(folders: dict[str, Path], tmp_path: 
             option.analyse(extra, 0, Stages())
 
     three = dict(list(folders.items())[:3])
-    refused(ConfigError, r"got 3 adapters \(use_after_move, missing_mut, len_zero\), must be at least 4", three)
-    refused(ConfigError, r"got 0 adapters \(none\), must be at least 4", {})
+    refused(
+        ConfigError, r"at least 4 adapters of one base model, not 3 \(use_after_move, missing_mut, len_zero\)", three
+    )
+    refused(ConfigError, r"at least 4 adapters of one base model, not 0 \(none\)", {})
     refused(ConfigError, "len_zero and twin are the same adapter", {**folders, "twin": adapter(tmp_path / "t", 2, 3)})
     other = adapter(tmp_path / "other", 9, base_digest="two")
     refused(ModelError, r"belong to 2 base models \(for example question_mark, other\)", {**folders, "other": other})

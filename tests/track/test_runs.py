@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sleepy.errors import SleepyError
+from sleepy.track.mlflow import Mlflow
 from sleepy.track.run import clean
 from sleepy.track.tracker import Tracker
 
@@ -137,3 +138,9 @@ def test_every_cleaned_name_is_one_that_mlflow_takes(name: str) -> None:
     for check in (_validate_metric_name, _validate_param_name, _validate_tag_name):
         check(clean(name))
     assert len(clean(name)) <= 250
+
+
+def test_a_file_of_the_project_is_named_so_that_the_project_may_move(tmp_path: Path) -> None:
+    with Mlflow(folder=str(tmp_path / "mine")).open().run(name="run") as run:
+        assert run.place(tmp_path / "mine" / "outputs" / "x.gguf") == "outputs/x.gguf"
+        assert run.place(tmp_path / "other" / "x.gguf") == str(tmp_path / "other" / "x.gguf")

@@ -231,8 +231,8 @@ def test_what_cannot_be_written_is_explained(copied: Mlflow, tmp_path: Path, cap
 
 
 def test_unusable_options_are_named(tmp_path: Path) -> None:
-    empty = ["track.folder: is empty", "track.experiment: is empty"]
+    empty = ["track.folder must not be empty", "track.experiment must not be empty"]
     assert problems_of(Mlflow(folder="", experiment=" "), "track") == empty
     assert problems_of(Mlflow(), "track") == []
-    with pytest.raises(SleepyError, match=r"100% has % or \? in it"):
+    with pytest.raises(SleepyError, match=r"100% contains % or \?"):
         Mlflow(folder=str(tmp_path / "100%")).open()

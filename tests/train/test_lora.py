@@ -36,7 +36,7 @@ def test_layers_that_are_there_are_not_refused(tiny: BaseModel, tmp_path: Path) 
 
 def test_all_linear_stands_alone() -> None:
     (problem,) = problems_of(Lora(target_modules=["all-linear", "q_proj"]), "lora")
-    assert problem.startswith("lora.target_modules: got all-linear, q_proj, must be all-linear alone")
+    assert problem.startswith("lora.target_modules must be all-linear alone or layer names, not all-linear, q_proj")
 
 
 @pytest.mark.parametrize(("alpha", "written"), [(16.0, "16"), (2.5, "2.5")])

@@ -132,9 +132,9 @@ def test_it_learns(tiny: BaseModel, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lora", "rank", "words"),
     [
-        (Lora(target_modules=["q_proj"]), 0, "found an adapter of other layers than lora.target_modules asks for"),
-        (Lora(target_modules=LAYERS), 32, "found 32, expected less than the 32 singular values of .*k_proj"),
-        (Lora(target_modules=["z_proj"]), 0, "lora.target_modules: found z_proj, which no linear layer is called"),
+        (Lora(target_modules=["q_proj"]), 0, "its layers are not those of lora.target_modules"),
+        (Lora(target_modules=LAYERS), 32, "must be below the 32 singular values of .*k_proj"),
+        (Lora(target_modules=["z_proj"]), 0, "lora.target_modules: no linear layer is called z_proj"),
     ],
 )
 def test_what_cannot_be_is_said(

@@ -258,5 +258,5 @@ def test_a_past_without_tools_is_an_error(tmp_path: Path) -> None:
 
 
 def test_more_kept_than_asked_is_a_problem() -> None:
-    assert Ssr(asked=4, kept=5).problems() == ["kept: found 5, expected at most algo.asked=4"]
+    assert Ssr(asked=4, kept=5).problems() == ["kept must be at most algo.asked=4, not 5"]
     assert Ssr().problems() == []
