@@ -45,18 +45,18 @@ def run(config: DictConfig) -> None:
     Raises ConfigError with every problem of the config before anything is loaded.
     """
     s = settings(config)
-    hydra = HydraConfig.get()
-    tracker = s.track.open()
     if s.record.run:
-        print(f"written: {write_experiment(s.record, tracker)} and its lock")
+        print(f"written: {write_experiment(s.record, s.track.open())} and its lock")
         return
     if s.replay.run:
-        _repeat(s, tracker)
+        _repeat(s, s.track.open())
         return
     stages = planned(s.stages)
+    hydra = HydraConfig.get()
     chosen, words = recorded(hydra.runtime.config_sources)
     chosen |= {k: v for k, v in hydra.runtime.choices.items() if v}
     choices = {group: name_of(getattr(s, group), chosen.get(group)) for group in GROUPS}
+    tracker = s.track.open()
     warnings = check(s, stages, choices, tracker)
     resolved: Any = OmegaConf.to_container(config, resolve=True)
     overrides = (*words, *hydra.overrides.task)

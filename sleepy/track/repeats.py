@@ -40,4 +40,6 @@ class Record:
         """What the fields' types do not say."""
         if self.run and not re.fullmatch(r"[\w-]+", self.name):
             return [f"name: got {self.name!r}, must be letters, digits, hyphens and underscores"]
+        if self.name and not self.run:
+            return ["name: says what to call a record, but not of which run. Add record=ID"]
         return []
