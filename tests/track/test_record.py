@@ -96,7 +96,7 @@ def test_a_run_carries_its_record(shared: Tracker, client: MlflowClient, checkou
     assert found.data.tags["mlflow.source.git.commit"] == git(checkout, "rev-parse", "HEAD")
     assert found.data.params["env.rustc"].startswith("rustc 1.")
     folder = Path(client.download_artifacts(run.id, "record"))
-    assert {path.name for path in folder.iterdir()} == {"changes.patch", "packages.txt"}
+    assert {path.name for path in folder.iterdir()} == {"changes.patch", "packages.txt", "untracked.txt"}
     lines = (folder / "packages.txt").read_text().splitlines()
     assert lines == sorted(lines, key=lambda line: line.split("==")[0])
     for name in ("mlflow", "llama-cpp-python", "hydra-core", "torch"):
