@@ -12,7 +12,7 @@ import yaml
 from sleepy.errors import ConfigError
 from sleepy.files import write_json, write_text
 from sleepy.options import CONF
-from sleepy.replay.recorded import LOCK, Recorded, composed, differing, recorded
+from sleepy.replay.recorded import LOCK, PLACES, Recorded, composed, differing, recorded
 from sleepy.settings import GROUPS
 from sleepy.track.repeats import Record
 from sleepy.track.tracker import Tracker
@@ -30,6 +30,7 @@ def write_experiment(asked: Record, tracker: Tracker) -> Path:
     missing = [g for g in GROUPS if not (CONF / g / f"{earlier.choices.get(g)}.yaml").is_file()]
     if missing:
         raise ConfigError(f"run {earlier.run}: conf/ has no option for what it chose of {', '.join(missing)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, _yaml(earlier, asked.name, path.parent))
     if other := differing(earlier.config, composed([f"experiment={asked.name}"], path.parent)):
         path.unlink()
@@ -47,7 +48,8 @@ def _yaml(earlier: Recorded, name: str, folder: Path) -> str:
     """All choices, and the values that are not the options' own."""
     plain = composed([f"{group}={earlier.choices[group]}" for group in GROUPS], folder)
     values = _rest(earlier.config, plain)
-    told = " ".join(earlier.words) or "defaults"
+    words = [word for word in earlier.words if word.partition("=")[0].partition(".")[0] not in PLACES]
+    told = " ".join(words) or "defaults"
     lines = [
         "# @package _global_",
         f"# A record of {told if len(told) < 80 else f'{told[:80]}...'}: `replay={name}` repeats it.",

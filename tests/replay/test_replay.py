@@ -18,7 +18,7 @@ from sleepy.replay.replay import NotTheSame
 from sleepy.track.mlflow import Mlflow
 from tests.jobs import artifacts, job, runs
 
-WORDS = ["engine.threads=1", "stages=[fetch,prove,baseline,train,evaluate,gate,report]", "gate=not_worse"]
+WORDS = ["engine.threads=1", "stages=[fetch,prove,baseline,train,evaluate,gate,report]", "ability=false"]
 
 
 @pytest.fixture(scope="module")
