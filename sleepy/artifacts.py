@@ -169,7 +169,8 @@ class BaseModel:
 
 @dataclass(frozen=True)
 class Adapter:
-    """A trained LoRA adapter: a PEFT folder, the digest of its weights, and its loss at every step."""
+    """A trained LoRA adapter: a PEFT folder, the digest of its weights, and its loss at every step. `resumed`: how many
+    steps a checkpoint brought, which `seconds` does not count."""
 
     folder: Path
     digest: str
@@ -178,6 +179,7 @@ class Adapter:
     seconds: float
     trainable: int
     tokens: int
+    resumed: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sleepy.errors import SleepyError
 from sleepy.evaluate.answers import ANSWERS, MEASURED
-from sleepy.files import explained, remove
+from sleepy.files import explained, remove, size_of
 from sleepy.train.checkpoint import progress_in
 
 
@@ -36,7 +36,7 @@ def main(words: list[str] | None = None) -> int:
     total = 0
     try:
         for path in found:
-            total += (bytes_in := size(path))
+            total += (bytes_in := size_of(path))
             print(f"{bytes_in / 1e6:10.1f} MB  {path}{_progress(path)}")
             if asked.remove:
                 with explained(path):
@@ -53,12 +53,6 @@ def left_behind(folder: Path) -> list[Path]:
     """The folders of checkpoints and the exported GGUF files below `folder`."""
     checkpoints = [path for path in folder.rglob("checkpoints/*") if path.is_dir()]
     return checkpoints + [path for path in folder.rglob("export/*.gguf") if path.is_file()]
-
-
-def size(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def answers(cache: Path) -> list[Path]:

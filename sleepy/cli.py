@@ -134,21 +134,26 @@ def _for_hydra(typed: list[str]) -> list[str]:
     if asked.config_path:  # Hydra would look for it beside run.py alone
         here = Path(asked.config_path).resolve()
         line = [str(here) if word == asked.config_path and here.is_dir() else word for word in line]
-        line += ["++hydra.callbacks.sweep._target_=sleepy.sweep.SweepCallback"] if sweeps else []
+        if sweeps:
+            from sleepy.sweep.words import RECORDED
+
+            line.append(RECORDED)
     elif sweeps:
-        from sleepy.sweep import first_choices
+        from sleepy.sweep.words import first_choices
 
         line = first_choices(line, asked.overrides)
     return line
 
 
 def _searching(words: list[str]) -> list[str]:
-    """`repair=search` as a word of its own, for the stages that show or repair one program, where the command line says
+    """`repair=search` with further rounds, for the stages that show or repair one program, where the command line says
     nothing else: neither how the model is asked nor by which engine, which may be one that tells no probabilities."""
     said = {word.partition("=")[0].lstrip("+") for word in words}
     stages = [word.partition("=")[2] for word in words if word.startswith("stages=")]
     alone = stages and set(re.findall(r"\w+", stages[-1])) <= {"repair", "doubts"}
-    return ["repair=search"] if alone and not said & {"repair", "engine", "experiment"} else []
+    if not alone or said & {"repair", "engine", "experiment"}:
+        return []
+    return ["repair=search", *([] if "repair.rounds" in said else ["repair.rounds=2"])]
 
 
 def _explained(error: Exception, asked: argparse.Namespace) -> str:

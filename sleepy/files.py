@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -178,6 +179,12 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> int:
     return count
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
 def need_space(folder: Path, needed: int, what: str) -> None:
     """Raises DiskError unless `needed` bytes are free where `folder` is."""
     free = shutil.disk_usage(folder).free
@@ -189,19 +196,34 @@ def need_space(folder: Path, needed: int, what: str) -> None:
 
 
 @contextmanager
-def locked(home: Path) -> Iterator[None]:
-    """Make the folder `home` and keep other processes out of it for the block. Raises DiskError as `whole` does."""
+def alone(lock: Path, doing: str) -> Iterator[None]:
+    """Keep other processes out of the block as long as one is in it with the same file `lock`. Who waits says for which
+    process, and that it is `doing`. The system takes the lock from a process that has died, however it died, so the
+    next one goes on. Raises DiskError as `whole` does."""
     from filelock import FileLock, Timeout
 
-    with explained(home):
-        home.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{home}.lock")
+    owner = lock.with_name(f"{lock.name}.owner")  # beside it: who tries for a lock empties its file
+    with explained(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(lock)
         try:
-            lock.acquire(timeout=0)
+            held.acquire(timeout=0)
         except Timeout:
-            print(f"waiting for another process that is using {home}", file=sys.stderr)
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+            who = read_json(owner)
+            named = f"process {who['pid']} on {who['host']}" if {"pid", "host"} <= who.keys() else "another process"
+            print(f"waiting for {named}, which is {doing}", file=sys.stderr)
+            held.acquire()
+    try:
+        write_json(owner, {"pid": os.getpid(), "host": socket.gethostname()})
+        yield
+    finally:
+        remove(owner)
+        held.release()
+
+
+@contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Make the folder `home` and keep other processes out of it for the block. Raises DiskError as `whole` does."""
+    with explained(home), alone(Path(f"{home}.lock"), f"using {home}"):
+        home.mkdir(parents=True, exist_ok=True)
+        yield

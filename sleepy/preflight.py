@@ -94,8 +94,14 @@ def _check_data(s: Settings, stages: Sequence[str], choices: dict[str, str], tra
         s.stream.check(s.algo, s.merge, s.routing, tracker, pairs)
     exam = s.stream.exam(s.tasks.load(), pairs, s.seed)
     panel = s.gate.panel(exam, s.seed) if {"gate", "train"} <= set(stages) else ()
-    warning = s.data.judged_by(pairs, tuple(dict.fromkeys((*exam, *panel))))
-    return (warning,) if warning else ()
+    warnings = [s.data.judged_by(pairs, tuple(dict.fromkeys((*exam, *panel))))]
+    if "train" in stages and s.algo.needs_past and choices["stream"] == "single" and not s.data.probe:
+        warnings.append(
+            f"algo={choices['algo']} is plain fine-tuning here: it protects what was learned before, and "
+            f"data={choices['data']} does not ask which pairs the model already passes. Add data=failures, or use "
+            "stream=sequential"
+        )
+    return tuple(filter(None, warnings))
 
 
 def _check_own(s: Settings, pairs: Pairs, choices: dict[str, str]) -> None:

@@ -33,6 +33,7 @@ from sleepy.study.stream import Stream
 from sleepy.subspace.subspace import Subspace
 from sleepy.track.mlflow import Mlflow
 from sleepy.track.repeats import Record, Replay
+from sleepy.track.sweeps import Sweep
 from sleepy.train.algorithm import Algorithm
 from sleepy.train.lora import Lora
 from sleepy.train.settings import Train
@@ -85,6 +86,7 @@ class Settings:
     train: Train = field(default_factory=Train)
     export: Export = field(default_factory=Export)
     track: Mlflow = field(default_factory=Mlflow)
+    sweep: Sweep = field(default_factory=Sweep)
     replay: Replay = field(default_factory=Replay)
     record: Record = field(default_factory=Record)
     report: Report = field(default_factory=Report)

@@ -8,14 +8,16 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from sleepy.cli import help_text
 from sleepy.errors import ConfigError
 from sleepy.explain import explain
-from sleepy.preflight import planned
+from sleepy.preflight import check, planned
 from sleepy.settings import SECTIONS, register
+from sleepy.track.tracker import Tracker
 from tests.jobs import ROOT, artifacts, chosen, composed, job, runs, sleepy
 
 
@@ -62,7 +64,7 @@ def test_no_home_is_needed_to_find_the_cache(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(("words", "data"), [
     (["stream=sequential"], "all"), (["stream=sequential", "algo=replay"], "mixed"),
     (["stream=sequential", "algo=replay", "data=all"], "all"), (["algo=replay"], "mixed"),
-    (["algo=replay", "data=all"], "all"), (["algo=targeted"], "targeted"), ([], "failures"),
+    (["algo=replay", "data=all"], "all"), (["algo=targeted"], "targeted"), ([], "all"),
 ])  # fmt: skip
 def test_an_algorithm_brings_its_mix_and_the_command_line_wins(words: list[str], data: str) -> None:
     assert type(chosen(*words).data).__module__ == f"sleepy.pairs.{data}"
@@ -290,3 +292,21 @@ def test_a_users_own_code_is_searched_for_a_repair_unless_the_command_says_other
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     guarded(lambda: seen.extend(sys.argv[1:]))
     assert ("repair=search" in seen) == search and [word for word in seen if word in words] == words
+
+
+def test_an_algorithm_that_has_nothing_to_protect_says_so() -> None:
+    def warned(*words: str) -> str:
+        s = chosen("stages=[fetch,prove,baseline,train]", *words)
+        said = dict(word.split("=", 1) for word in words if word.split("=")[0] in ("algo", "data", "stream"))
+        choices = {
+            "stream": "single",
+            "data": "all",
+            "engine": "llama_cpp",
+            "repair": "single_shot",
+            "model": "x",
+            **said,
+        }
+        return "\n".join(check(s, planned(list(s.stages)), choices, cast("Tracker", None)))  # nothing is looked up
+
+    assert "algo=ewc is plain fine-tuning here" in warned("algo=ewc")
+    assert "Add data=failures" in warned("algo=sure") and not warned("algo=ewc", "data=failures") + warned("algo=naive")

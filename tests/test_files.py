@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +19,7 @@ from sleepy.artifacts import BaseModel
 from sleepy.errors import DiskError
 from sleepy.files import explained, whole, write_tensors
 from tests.adapters.made import tiny_base
+from tests.jobs import ROOT
 
 Write = Callable[[Path], None]
 SIZE = 48 << 10  # bytes that the disk, or a file on it, may have
@@ -121,3 +125,33 @@ def test_an_error_that_the_disk_caused_is_found_behind_others(tmp_path: Path) ->
             raise PermissionError(13, "Permission denied", "secret.txt")
         except PermissionError as error:
             raise ValueError("cannot be saved") from error
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from sleepy.files import alone
+with alone(Path("x.lock"), "making x"):
+    print("has it", flush=True)
+    time.sleep(float(sys.argv[1]))
+"""
+
+
+def test_a_lock_is_taken_over_from_a_process_that_was_killed(tmp_path: Path) -> None:
+    def process(seconds: int) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", HOLDS, str(seconds)], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    owner = process(600)
+    assert owner.stdout and owner.stdout.readline() == "has it\n"
+    waits = process(0)
+    assert waits.stderr and waits.stdout
+    said = waits.stderr.readline()
+    assert said == f"waiting for process {owner.pid} on {socket.gethostname()}, which is making x\n"
+    assert waits.poll() is None
+    owner.kill()
+    assert waits.communicate(timeout=20)[0] == "has it\n" and waits.returncode == 0
+    owner.communicate()
+    assert [path.name for path in tmp_path.iterdir()] == ["x.lock"]

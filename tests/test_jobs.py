@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -139,11 +141,18 @@ def test_the_owners_sweep_is_a_parent_with_children_and_pays_for_one_baseline(tm
 
 
 def test_a_failing_job_says_failed_and_the_sweep_goes_on(tmp_path: Path) -> None:
-    done = sleepy(tmp_path, "-m", "experiment=smoke", "stages=[prove]", "sandbox.compile_memory_mb=64,4096")
+    words = ["-m", "experiment=smoke", "stages=[prove]", "sandbox.compile_memory_mb=64,4096"]
+    done = sleepy(tmp_path, *words)
     parent, broken, sound = runs(tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert (parent.info.status, broken.info.status, sound.info.status) == ("FAILED", "FAILED", "FINISHED")
     assert "SandboxError" in (artifacts(broken) / "traceback.txt").read_text()
+    row = re.search(r"\| sandbox.compile_memory_mb=64 \| failed \| SandboxError: .*\| (\w+) \|", done.stdout)
+    assert row and row[1] == broken.info.run_id and "1 of 2 jobs did not finish" in done.stdout
+    line = next(line for line in done.stdout.splitlines() if line.startswith("    python run.py"))
+    assert shlex.split(line) == ["python", "run.py", *words]
+    assert sleepy(tmp_path, *words).returncode == 1  # the failed job is tried again, the other one is not
+    assert [run.info.status for run in runs(tmp_path)[3:]] == ["FAILED", "FAILED"]
 
 
 @pytest.mark.nightly

@@ -100,7 +100,7 @@ def test_the_algorithm_of_contributing_works_with_its_two_files_alone(tmp_path: 
     text = (ROOT / "CONTRIBUTING.md").read_text()
     blocks = re.findall(r"`((?:sleepy|conf)/[\w/.]+)`:\n\n```\w+\n(.*?)```", text, re.DOTALL)
     assert [name for name, _ in blocks] == ["sleepy/train/focal.py", "conf/algo/focal.yaml"]
-    for name in ("sleepy", "conf"):
+    for name in ("sleepy", "conf", "hydra_plugins"):
         shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "run.py", tmp_path)
     for name, content in blocks:

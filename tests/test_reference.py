@@ -160,6 +160,7 @@ def test_commands_can_be_typed_in_zsh_as_they_stand(page: Path) -> None:
 def test_commands_compose(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `python run.py` is given in README and docs is a config without a problem, each job of a sweep included."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
     (tmp_path / "mine.jsonl").write_text("")
     (tmp_path / "my.yaml").write_text("- {code: E0382, advice: Clone it.}")
     lines = [line.split("run.py", 1)[1].split("&&")[0] for line in shell_lines(page) if "run.py" in line]

@@ -18,6 +18,7 @@ from sleepy.evaluate.candidates import C, Candidate, Exported, Measured
 from sleepy.evaluate.harness import Examination
 from sleepy.evaluate.nobody import COMPILER, NoEngine
 from sleepy.evaluate.scores_file import read_scores, write_scores
+from sleepy.files import alone
 from sleepy.gguf.adapter import adapter_gguf
 from sleepy.progress import Stages, say
 from sleepy.repair.rustfix import Rustfix
@@ -51,20 +52,34 @@ class Examiner:
 
         Everything that determines them names the file they are kept in, the first prompts themselves included. Until
         all are there, the answers are kept beside it: an interrupted evaluation goes on with them, and so does one of
-        which the machine's load may have spoiled a verdict, and which is therefore not kept itself. Scores of
-        weights that nobody knows, as behind a server, are not kept at all. EngineError and
-        SandboxError go through.
+        which the machine's load may have spoiled a verdict, and which is therefore not kept itself. A process that
+        finds another one at the same measurement waits for it. Scores of weights that nobody knows, as behind a
+        server, are not kept at all. EngineError and SandboxError go through.
         """
         asks = self._examination(candidate, judge or self.judge)
+        keeps = asks.engine.known_weights
         prompts = digest_of([prompt.data for prompt in asks.first_prompts(tasks)])
         asked = [asks.engine.identity(), asks.repair.identity(), prompts, asks.judge.identity]
-        keeps = asks.engine.known_weights
         path = self.known / f"{digest_of([_VERSION, candidate.digest, tasks.digest, *asked])}.json"
-        if keeps and path.is_file():
-            with self.stages.stage(stage, len(tasks), "koan"):
-                return Measured(candidate, read_scores(path), cached=True)
-        answers = Answers(path.with_suffix(ANSWERS))
-        if answers and keeps:
+        if not keeps:
+            return self._measured(candidate, tasks, stage, asks)
+        if not path.is_file():
+            lock = path.with_suffix(".lock")
+            with alone(lock, f"measuring the same ({stage})"):
+                new = None if path.is_file() else self._measured(candidate, tasks, stage, asks, path)
+            if path.is_file():
+                lock.unlink(missing_ok=True)  # whoever waits for it will find the scores
+            if new:
+                return new
+        with self.stages.stage(stage, len(tasks), "koan"):
+            return Measured(candidate, read_scores(path), cached=True)
+
+    def _measured(
+        self, candidate: C, tasks: TaskSet, stage: str, asks: Examination, path: Path | None = None
+    ) -> Measured[C]:
+        """`measure` of what nobody has measured yet. The scores are kept in `path`, if at all."""
+        answers = Answers(path.with_suffix(ANSWERS)) if path else None
+        if answers:
             say(f"{stage}: resuming an interrupted evaluation, {len(answers)} answers are there")
         digests = {name: adapter.digest for name, adapter in candidate.adapters.items()}
         with (
@@ -73,13 +88,13 @@ class Examiner:
             self.served(candidate) as served,
         ):
             record = recorder(store, self.run, candidate.digest, digests)
-            scores = replace(asks, record=record, answers=answers if keeps else None).run(served, tasks, done)
+            scores = replace(asks, record=record, answers=answers).run(served, tasks, done)
         if loaded := [r.task for r in scores.results if any(attempt.by_load for attempt in r.attempts)]:
             say(
                 f"Scores not cached: {', '.join(loaded)} may have timed out because the machine was busy. "
                 "The same command judges the answers again"
             )
-        elif keeps:
+        elif path and answers is not None:
             write_scores(path, scores)
             answers.drop()
         else:

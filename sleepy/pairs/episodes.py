@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sleepy.artifacts import Task, TaskSet
+from sleepy.artifacts import Task, TaskSet, digest_of
 from sleepy.episodes.store import open_episodes
 from sleepy.errors import NothingToLearn
 from sleepy.options import ranged
@@ -64,6 +64,11 @@ class Episodes(Data):
                 "pairs, or choose another data option, such as data=mixed"
             )
         return draw(pools, weights, self.examples, seed)
+
+    def reads(self, pairs: TaskSet) -> str:
+        """See Data.reads: what the episodes say of `pairs`."""
+        passed = self._outcomes()
+        return digest_of({t.id: passed[t.id] for t in pairs if t.id in passed})
 
     def _outcomes(self) -> dict[str, bool]:
         path = Path(self.path).expanduser()

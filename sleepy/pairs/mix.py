@@ -26,6 +26,10 @@ class Data(ABC):
         """All pairs that mixes are drawn from. Raises DataError, with file and line, for what cannot be used."""
         return load_pairs()
 
+    def reads(self, pairs: TaskSet) -> str:
+        """A digest of what the mix depends on besides options and pairs."""
+        return ""
+
     def judged_by(self, pairs: Pairs, koans: Sequence[Task]) -> str:
         """What a reader must know where `koans` judge a model that learned from `pairs`; "" for those of sleepy, which
         were audited. Raises DataError for pairs that may not be trained on then."""

@@ -14,7 +14,8 @@ from sleepy.evaluate.scores_file import read_scores
 from sleepy.evaluate.stats import compare
 from sleepy.results import Result, Scores
 from sleepy.track.log import SCORES
-from sleepy.track.tracker import Tracker, local
+from sleepy.track.run import local
+from sleepy.track.tracker import Tracker
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as Stored

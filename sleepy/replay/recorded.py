@@ -19,11 +19,11 @@ from sleepy.replay.lines import DIFFERS, SAME, Line, named
 from sleepy.replay.made import Made, made_by, scores_of
 from sleepy.results import Scores
 from sleepy.track.log import CHOICES, CONFIG, RUN_ID, WORDS
-from sleepy.track.run import flat
-from sleepy.track.tracker import Tracker, local
+from sleepy.track.run import flat, local
+from sleepy.track.tracker import Tracker
 
 # Keys that say where something is, or what is repeated. They are of the command that repeats, not of the record.
-PLACES = ("cache", "checkpoints", "episodes", "track", "debug", "replay", "record")
+PLACES = ("cache", "checkpoints", "episodes", "track", "debug", "sweep", "replay", "record")
 LOCK = ".lock.json"
 _RUN = re.compile(r"[0-9a-f]{32}")
 

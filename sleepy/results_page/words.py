@@ -27,7 +27,7 @@ def sentence(rows: Sequence[Row], found: Sequence[Difference | None], noticed: f
         with_what = next(r.label for r in rows if None in r.before)
     by = " × ".join(row.values)
     seeds = max(len(r.jobs) for r in rows)
-    what = f"{_count(len(rows), 'variant')}{f' ({by})' if by else ''}{f', {seeds} seeds each,' if seeds > 1 else ''}"
+    what = f"{_count(len(compared) or len(rows), 'variant')}{f' ({by})' if by else ''}{f', {seeds} seeds each,' if seeds > 1 else ''}"
     if not compared:
         return f"{what} on {exam}: there is nothing to compare with."
     better, worse = (sum(d.beyond_chance and (d.value > 0) == up for d in compared) for up in (True, False))
@@ -39,7 +39,7 @@ def sentence(rows: Sequence[Row], found: Sequence[Difference | None], noticed: f
             f"this exam shows a true difference of {100 * noticed:.0f} points or more in four of five experiments, "
             "and smaller ones may go unnoticed"
         )
-    were = "was" if len(rows) == 1 else "were"
+    were = "was" if len(compared) == 1 else "were"
     return f"{what} {were} compared with {with_what} on {exam}: {told}; {limit}."
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sleepy.adapters.combine import Combine
 from sleepy.adapters.folder import adapter_in, read_updates
-from sleepy.artifacts import Adapter, BaseModel, TaskSet
+from sleepy.artifacts import Adapter, BaseModel, TaskSet, digest_of, digest_of_file
 from sleepy.errors import ConfigError, ModelError
 from sleepy.evaluate.candidates import Adapted
 from sleepy.progress import say
@@ -49,6 +49,11 @@ class Given(Stream):
         check_several(merge, routing, len(names))
         if routing.routes:
             routing.open(pairs, names)
+
+    def reads(self, tracker: Tracker) -> list[str]:
+        """See Stream.reads: the adapters' names and files."""
+        folders = adapter_folders(tracker, self.adapters)
+        return [digest_of([n, [digest_of_file(p) for p in sorted(f.glob("adapter_*"))]]) for n, f in folders.items()]
 
     def run(self, lab: Lab) -> tuple[Step, ...]:
         """See Stream.run. Raises ModelError for adapters of another base model, or of different layers."""

@@ -30,6 +30,10 @@ class Stream(ABC):
         if routing.routes:
             raise ConfigError("routing chooses among several adapters: use it with stream=each or stream=given")
 
+    def reads(self, tracker: Tracker) -> list[str]:
+        """Digests of what the options name and the result depends on."""
+        return []
+
     def exam(self, tasks: TaskSet, pairs: TaskSet, seed: int) -> TaskSet:
         """The part of the task set that the stream is measured on. Raises DataError when it has none."""
         return tasks

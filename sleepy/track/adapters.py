@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from sleepy.adapters.find import find_adapters
 from sleepy.errors import ConfigError
-from sleepy.track.tracker import Tracker, local
+from sleepy.track.run import local
+from sleepy.track.tracker import Tracker
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as Stored

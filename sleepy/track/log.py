@@ -87,7 +87,12 @@ def adapter(run: Run, trained: Adapter, step: str = "") -> None:
     """The adapter's folder and what it cost; of a stream's steps the last has the last word."""
     run.artifact(trained.folder, f"adapter/{step}".rstrip("/"))
     run.metrics(
-        {"train/seconds": trained.seconds, "train/parameters": trained.trainable, "train/tokens": trained.tokens}
+        {
+            "train/seconds": trained.seconds,
+            "train/parameters": trained.trainable,
+            "train/tokens": trained.tokens,
+            "train/resumed": trained.resumed,
+        }
     )
     rewards = trained.folder / REWARDS
     for line in rewards.read_text(encoding="utf-8").splitlines() if rewards.is_file() else ():

@@ -29,7 +29,7 @@ class Run:
         """Record parameters; a nested dict becomes dotted names. MLflow does not let them be changed later."""
         from mlflow.entities import Param
 
-        self._log(params=[Param(clean(name), cut(text, MAX_PARAM)) for name, text in flat(values).items()])
+        self._log(params=[Param(name, text) for name, text in params_of(values).items()])
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Record numbers, at a step if they belong to one. A number that is not finite is left out: MLflow would show
@@ -66,6 +66,12 @@ class Run:
                 client.log_artifacts(self.id, str(path), folder or path.name)
             else:
                 client.log_artifact(self.id, str(path), folder)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the artifacts."""
+        with self._store.client() as client:
+            return local(client.get_run(self.id).info.artifact_uri)
 
     def text(self, text: str, name: str) -> None:
         """Write a text as the artifact `name`, folders and ending included."""
@@ -110,6 +116,11 @@ class Run:
             self.text(text, name)
 
 
+def params_of(values: Mapping[str, Any]) -> dict[str, str]:
+    """Nested values as the parameters that MLflow has of them."""
+    return {clean(name): cut(text, MAX_PARAM) for name, text in flat(values).items()}
+
+
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested dicts as dotted names; anything but a text as JSON, so that true, null and [1, 2] look as in YAML."""
     out: dict[str, str] = {}
@@ -138,3 +149,10 @@ def cut(text: str, limit: int) -> str:
 def as_tags(values: Mapping[str, Any]) -> dict[str, str]:
     """Tags with names and values that MLflow accepts."""
     return {clean(name): cut(str(value), MAX_TAG) for name, value in values.items()}
+
+
+def local(artifacts: str) -> Path:
+    """The folder at an MLflow address of artifacts."""
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    return Path(local_file_uri_to_path(artifacts))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sleepy.evaluate.metrics import summary
@@ -23,18 +23,27 @@ class JobScores:
     run_id: str
     baseline: Scores
     result: Scores | None = None
+    taken: bool = False  # from a run that finished before the sweep
 
 
-def sweep_table(jobs: Sequence[JobScores]) -> str:
-    """A Markdown table with a row for each job, named by the words that not all jobs share.
+def named(words: Sequence[str], shared: Collection[str]) -> str:
+    """A job by those of its words that it does not share with all others."""
+    return " ".join(word for word in words if word not in shared) or "all"
+
+
+def sweep_table(jobs: Sequence[JobScores], shared: Collection[str]) -> str:
+    """A Markdown table with a row for each job, named by its words but for those that all jobs of the sweep have,
+    `shared`.
 
     Where jobs train, the first job's baseline is a row of its own and comes first. + and - are the koans gained and
     lost against the first row; a job that was measured on other koans is not compared. p holds for all comparisons
     together (step-down max-T). Of a screen of many jobs most true gains have a large p by that, so q stands beside it:
     of the jobs with q below 0.05 about one in twenty is expected to be chance (Benjamini and Hochberg).
     """
-    shared = set.intersection(*(set(job.words) for job in jobs))
-    rows = [(" ".join(w for w in j.words if w not in shared) or "all", j.run_id, j.result or j.baseline) for j in jobs]
+    rows = [
+        (named(j.words, shared), f"taken from {j.run_id}" if j.taken else j.run_id, j.result or j.baseline)
+        for j in jobs
+    ]
     if jobs[0].result:
         rows.insert(0, ("baseline", jobs[0].run_id, jobs[0].baseline))
     first = rows[0][2]

@@ -16,16 +16,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sleepy.errors import SleepyError
 from sleepy.track.process import is_alive, this_process
-from sleepy.track.run import MAX_NAME, Run, as_tags, cut
+from sleepy.track.run import MAX_NAME, MAX_TAG, Run, as_tags, cut, local
 from sleepy.track.store import ARTIFACTS, Store, database_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as Stored
 
 PARENT, SWEEP, ERROR, KILLED = "mlflow.parentRunId", "sleepy.sweep", "sleepy.error", "sleepy.killed"
+JOB = "sleepy.job"  # what a job is: runs of equal identity come to the same result
+WORDS = "sleepy.words"  # a sweep's job as its sweep names it
+TAKEN = (
+    "sleepy.taken"  # of a sweep: finished runs of earlier ones that stand for jobs of it, in as many tags as it takes
+)
 SWEPT = "sleepy.swept"  # the keys that a sweep has several values for
 REPEATS = "sleepy.repeats"  # the run that this one repeats, or the record
 ALIAS = "promoted"
+_TAG_RUNS = MAX_TAG // 40  # ids of 32 letters in one tag
 _KILLED_EXITS = (130, 143)  # what a shell reports after Ctrl-C and after SIGTERM
 
 
@@ -77,9 +83,25 @@ class Tracker:
         return next(iter(self._search(f"attributes.run_id = '{run_id}'")), None)
 
     def children(self, run: Stored) -> list[Stored]:
-        """The runs that have `run` as their parent and are no repetitions of it, in the order in which they began."""
-        found = self._search(f"tags.`{PARENT}` = '{run.info.run_id}'")
-        return [child for child in found if REPEATS not in child.data.tags]
+        """The runs that have `run` as their parent and are no repetitions of it, and those that a sweep took from
+        earlier ones, oldest first."""
+        below = self._search(f"tags.`{PARENT}` = '{run.info.run_id}'")
+        own = [child for child in below if REPEATS not in child.data.tags]
+        taken = {name for tag, names in run.data.tags.items() if tag.startswith(TAKEN) for name in names.split()}
+        listed = ", ".join(f"'{name}'" for name in sorted(taken - {child.info.run_id for child in own}))
+        elsewhere = self._search(f"attributes.run_id IN ({listed})") if listed else []
+        return sorted([*own, *elsewhere], key=lambda child: child.info.start_time)
+
+    def finished(self, job: str = "") -> dict[str, Stored]:
+        """The newest finished run of each job, by the job's digest; with `job`, of that one. A run whose artifacts are
+        gone does not count: its figures cannot be taken."""
+        which = f"= '{job}'" if job else "!= ''"
+        found = self._search(f"tags.`{JOB}` {which} AND attributes.status = 'FINISHED'")
+        return {run.data.tags[JOB]: run for run in found if local(run.info.artifact_uri).is_dir()}
+
+    def attempted(self) -> dict[str, Stored]:
+        """The newest run of each job, whatever became of it, by the job's digest."""
+        return {run.data.tags[JOB]: run for run in self._search(f"tags.`{JOB}` != ''")}
 
     def history(self, run_id: str, metric: str) -> list[float]:
         """A metric's values at each of its steps."""
@@ -103,27 +125,30 @@ class Tracker:
                 Run(self._store, run_id).tags(this_process())
         return run_id
 
-    def close_parent(self, sweep_key: str, pages: Mapping[str, str] | None = None) -> None:
-        """End a sweep's run: FINISHED if it has children and all of them are finished, else FAILED. `pages` are texts
-        to keep with it, by the artifact's name."""
+    def close_parent(
+        self, sweep_key: str, pages: Mapping[str, str], *, finished: bool, taken: Sequence[str] = ()
+    ) -> None:
+        """End a sweep's run, as FINISHED or FAILED. `pages` are texts to keep with it, by the artifact's name; `taken`
+        are runs of earlier sweeps that count as its children."""
         with self._store.locked() as client:
             found = self._sweep(sweep_key)
             if found is not None:
-                for name, text in (pages or {}).items():
-                    client.log_text(found.info.run_id, text, name)
-                ended = {child.info.status for child in self.children(found)}
-                client.set_terminated(found.info.run_id, "FINISHED" if ended == {"FINISHED"} else "FAILED")
+                run_id = found.info.run_id
+                for name, text in pages.items():
+                    client.log_text(run_id, text, name)
+                lines = [" ".join(taken[i : i + _TAG_RUNS]) for i in range(0, len(taken), _TAG_RUNS)]
+                Run(self._store, run_id).tags({f"{TAKEN}.{number}": line for number, line in enumerate(lines)})
+                client.set_terminated(run_id, "FINISHED" if finished else "FAILED")
                 self._not_killed(found)
 
     def describe(self, run_id: str, text: str) -> None:
         """See Run.describe."""
         Run(self._store, run_id).describe(text)
 
-    def jobs(self, sweep_key: str) -> list[tuple[str, Path]]:
-        """Id and folder of artifacts of each finished job of a sweep, in the order in which they began."""
+    def jobs(self, sweep_key: str) -> dict[str, Stored]:
+        """The newest run of each of a sweep's jobs, by the job's words."""
         found = self._sweep(sweep_key)
-        jobs = self.children(found) if found else []
-        return [(job.info.run_id, local(job.info.artifact_uri)) for job in jobs if job.info.status == "FINISHED"]
+        return {run.data.tags[WORDS]: run for run in (self.children(found) if found else []) if WORDS in run.data.tags}
 
     def mark_killed(self) -> None:
         """Mark runs of this host as KILLED that still count as running although their process is gone."""
@@ -213,13 +238,6 @@ class Tracker:
         with self._store.client() as client:
             everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
             return list(client.search_runs(everywhere, where, max_results=50_000, order_by=["start_time ASC"]))
-
-
-def local(artifacts: str) -> Path:
-    """The folder at an MLflow address of artifacts."""
-    from mlflow.utils.file_utils import local_file_uri_to_path
-
-    return Path(local_file_uri_to_path(artifacts))
 
 
 def _registered(model_name: str) -> str:

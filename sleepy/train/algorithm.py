@@ -33,6 +33,7 @@ class Algorithm:
     trains: ClassVar[bool] = True  # whether there is anything to train, and so a mix and an adapter
     asks: ClassVar[bool] = False  # whether the engine's answers take part
     needs_programs: ClassVar[bool] = False  # whether it asks for a pair's own programs, which chats have not
+    needs_past: ClassVar[bool] = False  # whether without a past it is plain fine-tuning
     keeps_base: ClassVar[bool] = True  # whether the base model is afterwards what it was before, to the bit
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft")  # whose versions the result depends on
 
@@ -196,7 +197,9 @@ def trained(trainer: Trainer, losses: Sequence[float], seconds: float, tokens: i
     """The adapter that was written to the training's folder, with the training's record beside it."""
     training = trainer.training
     digest = seal(training.folder, training.base, training.record)
-    return Adapter(training.folder, digest, training.base.name, tuple(losses), seconds, trainer.trainable, tokens)
+    return Adapter(
+        training.folder, digest, training.base.name, tuple(losses), seconds, trainer.trainable, tokens, trainer.resumed
+    )
 
 
 def save_if_due(trainer: Trainer, losses: list[float], interrupted: bool) -> None:
@@ -230,6 +233,7 @@ def resume(trainer: Trainer) -> list[float]:
     trainer.optimizer.load_state_dict(state["optimizer"])
     trainer.kept = state["kept"]
     losses: list[float] = state["losses"]
+    trainer.resumed = len(losses)
     say(f"Resuming after step {len(losses)} (checkpoint {training.checkpoint})")
     for step, loss in enumerate(losses):
         training.on_step(step, loss)

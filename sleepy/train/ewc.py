@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from sleepy.files import write_tensors
 from sleepy.options import ranged
@@ -38,6 +38,8 @@ class Ewc(Algorithm):
     fisher_samples: how many past examples, at most, are drawn for the Fisher of a step. Each costs as much as training
         on one (at least 1).
     """
+
+    needs_past: ClassVar[bool] = True
 
     strength: float = ranged(100.0, at_least=0)
     fisher_samples: int = ranged(8, at_least=1)

@@ -33,6 +33,7 @@ class Ssr(Algorithm):
     kept: how many pairs are rehearsed, at most, per earlier step. It may not exceed `asked` (at least 1).
     """
 
+    needs_past: ClassVar[bool] = True
     asks: ClassVar[bool] = True
     needs_programs: ClassVar[bool] = True
 

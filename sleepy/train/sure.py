@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from sleepy.files import write_tensors, write_text
 from sleepy.options import ranged
@@ -36,6 +36,8 @@ class Sure(Algorithm):
     buffer: how many pairs are kept, split equally over the tasks seen (at least 1).
     ema: the share of itself that the slow adapter keeps per step. At 0 it is the fast one (0 to below 1).
     """
+
+    needs_past: ClassVar[bool] = True
 
     buffer: int = ranged(64, at_least=1)
     ema: float = ranged(0.99, at_least=0, below=1)

@@ -30,6 +30,7 @@ class Trainer(Generic[State]):
     device: str
     state: State
     step: int = 0
+    resumed: int = 0  # steps that a checkpoint brought
     kept: dict[str, Any] = field(default_factory=dict)
     trainable: int = field(init=False)  # numbers in the parameters
 

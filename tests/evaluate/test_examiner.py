@@ -6,8 +6,11 @@ import multiprocessing
 import os
 import re
 import signal
+import socket
 import sqlite3
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -104,7 +107,7 @@ def test_an_evaluation_that_was_killed_goes_on(
     child.start()
     child.join()
     assert child.exitcode == -signal.SIGKILL
-    (kept,) = (tmp_path / "known").iterdir()
+    (kept,) = (tmp_path / "known").glob("*.jsonl")
     with kept.open("a") as out:
         out.write('{"key": "torn')  # as a kill in the middle of a write leaves it
     asks = examiner(tmp_path, checker, [koan.fix])
@@ -118,6 +121,34 @@ def test_an_evaluation_that_was_killed_goes_on(
     assert [p.suffix for p in (tmp_path / "known").iterdir()] == [".json"]
     with closing(sqlite3.connect(tmp_path / "episodes.db")) as episodes:
         assert episodes.execute("select count(*), count(distinct task) from episodes").fetchone() == (8, 8)
+
+
+def test_of_two_that_need_the_same_measurement_one_waits(
+    base: BaseModel, checker: Checker, koan: Task, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at_it, go_on = threading.Event(), threading.Event()
+
+    class Slow(Recorded):
+        def generate(self, prompts: Sequence[Prompt], done: Done = ignore, known: Known = NONE_KNOWN) -> Any:
+            at_it.set()
+            assert go_on.wait(20)
+            return super().generate(prompts, done, known)
+
+    tasks, other = set_of(koan, 1), set_of(koan, 2)
+    first = replace(examiner(tmp_path, checker, []), engine=Slow([koan.fix]))
+    second = examiner(tmp_path, checker, [koan.fix] * 2)  # enough for the other measurement, and no more
+    with ThreadPoolExecutor(2) as threads:
+        slow = threads.submit(first.measure, Base(base), tasks)
+        assert at_it.wait(20)
+        assert not second.measure(Base(base), other).cached  # nobody waits for another one's measurement
+        waits = threads.submit(second.measure, Base(base), tasks)
+        with pytest.raises(TimeoutError):
+            waits.result(timeout=0.5)
+        go_on.set()
+        found = [slow.result(20), waits.result(20)]
+    assert [m.cached for m in found] == [False, True] and found[0].scores == found[1].scores
+    assert capsys.readouterr().err.count(f"waiting for process {os.getpid()} on {socket.gethostname()}") == 1
+    assert {p.suffix for p in (tmp_path / "known").iterdir()} == {".json"}
 
 
 def test_a_killed_conversation_begins_again_but_those_that_ended_do_not(

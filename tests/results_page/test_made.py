@@ -35,7 +35,7 @@ def test_runs_that_are_there_become_a_page(run: Callable[..., Any], tmp_path: Pa
     made = run("stages=[report]", f"report.runs=[{first.info.run_id},runs:/{second.info.run_id}]")
     page = artifacts(made) / "report" / "results.html"
     said = made.data.tags[NOTE]
-    assert said.startswith("2 variants (repair) were compared with repair=single_shot on 3 koans of koans[3]")
+    assert said.startswith("1 variant (repair) was compared with repair=single_shot on 3 koans of koans[3]")
     assert f"{said}\n{tmp_path}" in capsys.readouterr().out
     read = Reader(page.read_text(encoding="utf-8"))
     assert [c["label"] for c in read.data("data")["columns"]] == ["repair=single_shot", "repair=hints"]

@@ -54,7 +54,7 @@ def test_without_results_the_first_row_is_what_others_are_paired_with() -> None:
     assert [row.before for row in made] == [(None,), (BEFORE,)]
     assert [c.against for c in columns(made)] == [None, 0]
     told = sentence(made, differences(made, Draws()), 0.3)
-    assert "2 variants (repair) were compared with repair=single_shot on 6 koans" in told
+    assert "1 variant (repair) was compared with repair=single_shot on 6 koans" in told
 
 
 def test_the_sentence_says_what_and_what_not(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ def scores(passed: list[bool], digest: str = "d") -> Scores:
 
 
 def rows(*jobs: JobScores) -> list[list[str]]:
-    lines = sweep_table(jobs).partition("\n\n")[0].splitlines()
+    shared = set.intersection(*(set(job.words) for job in jobs))
+    lines = sweep_table(jobs, shared).partition("\n\n")[0].splitlines()
     assert tuple(lines[0].strip("| ").split(" | ")) == HEAD and lines[1] == "|" + "---|" * len(HEAD)
     return [line[2:-2].split(" | ") for line in lines[2:]]
 
@@ -64,10 +65,10 @@ def test_a_screen_shows_the_false_discovery_rate_too_and_the_table_says_what_its
     before = scores(20 * [False])
     one = JobScores(("algo=naive",), "id", before, scores(10 * [True] + 10 * [False]))
     rest = [JobScores((f"seed={n}",), "id", before, scores([n == k for k in range(20)])) for n in range(SCREEN)]
-    assert "p: McNemar's exact test, with 20 koans as units" in sweep_table([one])
-    few = sweep_table([one, *rest[:-1]])
+    assert "p: McNemar's exact test, with 20 koans as units" in sweep_table([one], [])
+    few = sweep_table([one, *rest[:-1]], [])
     assert "| p | tokens" in few and f"step-down max-T over {SCREEN} comparisons" in few and "Benjamini" not in few
-    screen = sweep_table([one, *rest])
+    screen = sweep_table([one, *rest], [])
     assert "| p | q | tokens" in screen and "q: Benjamini-Hochberg" in screen
     row = screen.splitlines()[3].split(" | ")
     assert (row[3], row[4], row[6]) == ("10", "0", "0.041")  # q: 21 * 2 / 2**10

@@ -44,7 +44,7 @@ def job(number: int, barrier: Barrier, folder: str) -> tuple[str, str]:
 def test_four_processes_meet_a_fresh_store(tmp_path: Path, at_once: Callable[..., Any]) -> None:
     answers = at_once(4, job, str(tmp_path / "new"))
     client, (parent,) = client_of(tmp_path / "new"), {parent for parent, _ in answers}
-    Mlflow(folder=str(tmp_path / "new")).open().close_parent(KEY)
+    Mlflow(folder=str(tmp_path / "new")).open().close_parent(KEY, {}, finished=True)
     found = client.get_run(parent)
     assert found.info.status == "FINISHED" and "sleepy.killed" not in found.data.tags
     assert len(client.search_runs([found.info.experiment_id])) == 5

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from sleepy.track import tracker as tracker_module
 from sleepy.track.mlflow import Mlflow
 from sleepy.track.process import is_alive, this_process
+from sleepy.track.sweeps import Sweep
 from sleepy.track.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -33,8 +35,8 @@ socket.socket.connect = socket.getaddrinfo = refuse
 from sleepy.track.mlflow import Mlflow
 tracker = Mlflow(folder=sys.argv[1]).open()
 parent = tracker.parent("closes", "sweep")
-atexit.register(tracker.close_parent, "closes", {"report/sweep.md": "| job |"})
-with tracker.run(name="good", parent=parent):
+atexit.register(tracker.close_parent, "closes", {"report/sweep.md": "| job |"}, finished=False)
+with tracker.run(name="good", parent=parent, tags={"sleepy.words": "seed=0"}):
     pass
 from mlflow.telemetry.utils import is_telemetry_disabled
 print(parent, called, is_telemetry_disabled())
@@ -83,8 +85,8 @@ def test_a_sweep_can_be_closed_at_exit_without_a_network(shared: Tracker, client
     assert (done.returncode, said, done.stderr) == (1, "[] True\n", "")
     assert status(client, parent) == ["FAILED"]
     assert Path(client.download_artifacts(parent, "report/sweep.md")).read_text() == "| job |"
-    ((good, artifacts),) = shared.jobs("closes")
-    assert client.get_run(good).info.run_name == "good" and artifacts.match(f"*/mlruns/*/{good}/artifacts")
+    (good,) = shared.jobs("closes").items()
+    assert (good[0], good[1].info.run_name) == ("seed=0", "good")
 
 
 @pytest.fixture
@@ -146,22 +148,46 @@ def test_a_parent_lives_as_long_as_a_child_does_and_goes_on(shared: Tracker, cli
     assert status(client, parent) == ["RUNNING"]  # it is this process's now
 
 
-@pytest.mark.parametrize(
-    ("children", "expected"), [("FINISHED FINISHED", "FINISHED"), ("FINISHED KILLED", "FAILED"), ("", "FAILED")]
-)
-def test_a_sweep_is_finished_when_every_job_is(
-    shared: Tracker, client: MlflowClient, left: Any, children: str, expected: str
+@pytest.mark.parametrize(("finished", "expected"), [(True, "FINISHED"), (False, "FAILED")])
+def test_a_sweep_ends_as_its_jobs_did_and_has_those_that_it_took(
+    shared: Tracker, client: MlflowClient, left: Any, monkeypatch: pytest.MonkeyPatch, finished: bool, expected: str
 ) -> None:
-    shared.close_parent(f"jobs: {children}")  # of a sweep that nobody has begun
-    assert shared.jobs(f"jobs: {children}") == []
-    parent = shared.parent(f"jobs: {children}", "sweep")
-    made = [left(mlflow_parentRunId=parent) for _ in children.split()]
-    for run_id, word in zip(made, children.split(), strict=True):
-        client.set_terminated(run_id, word)
-    shared.close_parent(f"jobs: {children}")
+    monkeypatch.setattr(tracker_module, "_TAG_RUNS", 2)  # so that three need more than one tag
+    key = f"finished: {finished}"
+    shared.close_parent(key, {}, finished=finished)  # of a sweep that nobody has begun
+    assert shared.jobs(key) == {}
+    parent = shared.parent(key, "sweep")
+    earlier = [left() for _ in range(3)] if finished else []
+    own = left(mlflow_parentRunId=parent, sleepy_words="seed=1")
+    newer = left(mlflow_parentRunId=parent, sleepy_words="seed=1")
+    shared.close_parent(key, {}, finished=finished, taken=earlier)
     assert status(client, parent) == [expected]
-    jobs = [run_id for run_id, _ in shared.jobs(f"jobs: {children}")]
-    assert jobs == [run_id for run_id in made if status(client, run_id) == ["FINISHED"]]
+    assert {run.info.run_id for run in shared.children(client.get_run(parent))} == {*earlier, own, newer}
+    assert [run.info.run_id for run in shared.jobs(key).values()] == [newer]
+
+
+def test_the_newest_finished_run_of_a_job_counts_if_its_artifacts_are_there(
+    shared: Tracker, client: MlflowClient, left: Any
+) -> None:
+    runs = [left(sleepy_job=job) for job in ("one", "one", "one", "two", "gone")]
+    for run_id, word in zip(runs, ("FINISHED", "FINISHED", "FAILED", "KILLED", "FINISHED"), strict=True):
+        client.log_text(run_id, "", "some.txt")
+        client.set_terminated(run_id, word)
+    shutil.rmtree(client.get_run(runs[4]).info.artifact_uri.removeprefix("file://"))
+    assert {job: run.info.run_id for job, run in shared.finished().items()} == {"one": runs[1]}
+    assert list(shared.finished("one")) == ["one"] and shared.finished("two") == {}
+    newest = {job: run.info.run_id for job, run in shared.attempted().items()}
+    assert newest == {"one": runs[2], "two": runs[3], "gone": runs[4]}
+
+
+def test_shards_have_no_job_in_common_and_together_all() -> None:
+    jobs = list(range(11))
+    parts = [Sweep(shard=f"{number}/3").part(jobs) for number in (1, 2, 3)]
+    assert parts == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8]] and Sweep().part(jobs) == jobs
+    assert Sweep(shard="12/12").part(jobs) == []
+    for shard in ("0/3", "4/3", "3", "1/0", "a/b", "1/3/5", "-1/3"):
+        (problem,) = Sweep(shard=shard).problems()
+        assert problem.startswith(f"shard: got {shard!r}, must be")
 
 
 def test_this_process_is_named_and_a_zombie_counts_as_gone() -> None:
