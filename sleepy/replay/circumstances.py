@@ -9,10 +9,11 @@ from sleepy.artifacts import digest_of
 from sleepy.replay.lines import Line, line_of
 from sleepy.settings import Settings
 from sleepy.track.record import CUT, NO_DIGEST, NOT_IN_GIT, record
+from sleepy.track.tracker import JOB
 
 FACTS = (
     "code", "diff", "untracked files", "Python", "packages", "rustc", "CPU features", "threads", "model", "tasks",
-    "pairs",
+    "pairs", "job",
 )  # fmt: skip
 MUST_BE_SAME = ("model", "tasks")  # else the run that is repeated is another one
 
@@ -31,6 +32,7 @@ def circumstances(tags: Mapping[str, str], params: Mapping[str, str], texts: Map
         "rustc": params.get("env.rustc"),
         "CPU features": params.get("env.cpu_features"),
         "threads": params.get("env.threads"),
+        "job": tags.get(JOB),
         **{name: tags.get(f"{name}.digest") for name in ("model", "tasks", "pairs")},
     }
     return {name: " ".join(text.split()) for name, text in found.items() if text is not None}

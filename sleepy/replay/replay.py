@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sleepy.errors import ConfigError, SleepyError
+from sleepy.identity import Identities
 from sleepy.preflight import planned
 from sleepy.replay.circumstances import MUST_BE_SAME, preflight, todays
 from sleepy.replay.levels import LEVELS, from_level, levels, reached
@@ -95,6 +96,8 @@ def begin(today: Settings, words: Sequence[str], tracker: Tracker, folder: Path)
     if "repair" in stages:
         raise ConfigError(f"{earlier.name}: it repaired files of yours, which is not done again")
     now = todays(s, ("prove",) if judging else stages)
+    if not judging:  # all of it that determines the result, in one digest
+        now["job"] = Identities(tracker, Path(s.cache).expanduser()).of(s, stages, config).digest
     lines = [*earlier.drift, *preflight(earlier.circumstances, now)]
     print(table("made with", lines))
     stop = [line for line in lines if line.state == DIFFERS and line.what in ("config", *MUST_BE_SAME)]

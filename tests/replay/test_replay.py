@@ -76,6 +76,7 @@ def test_a_repeated_run_is_the_same_to_the_bit(folder: Path, tiny_model: Path, c
         "model",
         "tasks",
         "pairs",
+        "job",
     ):
         assert f"| {what} | same |" in shown, what
     (_, second) = runs(folder)
