@@ -10,7 +10,8 @@ DIRTY = {"mlflow.source.git.commit": "abc", "mlflow.source.git.dirty": "true"}
 def test_a_diff_is_told_from_the_files_outside_of_git() -> None:
     texts = {"record/changes.patch": "# not in git: a\n+x\n", "record/untracked.txt": "12  a\n"}
     then = circumstances(DIRTY, {}, texts)
-    now = circumstances(DIRTY, {}, {**texts, "record/untracked.txt": "13  a\n"})
+    other = {"record/changes.patch": "# not in git: b\n+x\n", "record/untracked.txt": "12  b\n"}
+    now = circumstances(DIRTY, {}, other)
     assert [(line.what, line.state) for line in preflight(then, now)] == [
         ("code", "same"), ("diff", "same"), ("untracked files", "differs"),
     ]  # fmt: skip
