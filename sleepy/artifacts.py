@@ -128,7 +128,8 @@ class Check:
     """What the sandbox found about one program: `stage` is where it ended, "compile", "test" or "passed".
 
     `timed_out`: the wall clock ended it while it was still working. `killed`: something outside ended it (SIGKILL), as
-    a machine does that is out of memory.
+    a machine does that is out of memory. `blocks`: how many test blocks passed, up to the first that did not; None
+    where there are none, and in a verdict that was cached before they were counted.
     """
 
     stage: str
@@ -136,6 +137,7 @@ class Check:
     diagnostics: tuple[Diagnostic, ...] = ()
     timed_out: bool = False
     killed: bool = False
+    blocks: int | None = None
 
     @property
     def by_load(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sleepy.context import Context
 from sleepy.deliver.deliver import Delivery
 from sleepy.evaluate.candidates import Adapted, Base, Live, Measured, Routed
+from sleepy.evaluate.samples import Drawn
 from sleepy.evaluate.stats import compare
 from sleepy.gate.gate import Verdict
 from sleepy.report.summary import RunSummary
@@ -24,6 +25,7 @@ class Outcome:
     before: Measured[Base]
     steps: tuple[Step, ...]
     after: Measured[Live]
+    drawn: Drawn | None
     verdict: Verdict[Live]
     delivery: Delivery | None
     delivered: Measured | None
@@ -46,6 +48,7 @@ def report(c: Context, lab: Lab, o: Outcome) -> None:
             rustfix=o.rustfix,
             before=o.before.scores,
             after=o.after.scores,
+            drawn=o.drawn,
             delivered=o.delivered.scores if o.delivered else None,
             cached=frozenset(n for n, m in (("baseline", o.before), ("trained", o.after)) if m.cached),
             comparison=compare(o.before.scores, o.after.scores),
@@ -72,7 +75,7 @@ def report(c: Context, lab: Lab, o: Outcome) -> None:
 
 def _made(c: Context, result: Live) -> str:
     """How the model came about, in a few words."""
-    if not c.s.stream.several:
+    if not (c.s.stream.several or isinstance(result, Routed)):
         return c.choices["algo"]
     group = "routing" if isinstance(result, Routed) else "merge"
     return f"{c.choices['algo']}, stream={c.choices['stream']}, {group}={c.choices[group]}"

@@ -14,6 +14,7 @@ from sleepy import stages as do
 from sleepy.context import Context
 from sleepy.errors import ConfigError
 from sleepy.files import alone, size_of, write_text
+from sleepy.forecast import foretell
 from sleepy.identity import Identities, Identity
 from sleepy.outcome import Outcome, report
 from sleepy.preflight import check, planned
@@ -21,6 +22,7 @@ from sleepy.progress import Stages, hush, say
 from sleepy.replay.experiment import write_experiment
 from sleepy.replay.replay import FRESH, Repetition, begin
 from sleepy.settings import GROUPS, Settings, name_of, recorded, settings
+from sleepy.study.draws import draw_both
 from sleepy.study.lab import Lab
 from sleepy.track import log
 from sleepy.track.run import Run
@@ -124,6 +126,7 @@ def _new_run(asked: Asked, tracker: Tracker, repeats: Repetition | None = None) 
         write_text(folder / log.RUN_ID, f"{tracked.id}\n")
         fresh = folder / FRESH if repeats else None
         context = Context(s, stages, choices, asked.words, tracker, tracked, folder, Stages(), warnings, fresh)
+        foretell(context)
         lab = job(context)
         tracked.metrics({f"seconds/{k}": v for k, v in context.watch.seconds.items()})
         tracked.metrics({"disk/bytes": size_of(folder) + size_of(tracked.folder)})
@@ -161,9 +164,10 @@ def job(c: Context) -> Lab | None:
     if not {"evaluate", "merge"} & set(stages):
         return None
     result = do.unite(c, lab, steps)
-    rustfix, after, verdict, delivery, delivered = None, None, None, None, None
+    rustfix, after, drawn, verdict, delivery, delivered = None, None, None, None, None, None
     if "evaluate" in stages:
         after = do.evaluate(c, lab, result)
+        drawn = draw_both(lab, before.candidate, result, c.s.evaluate)
         rustfix = do.rustfix(c, lab)
     if after and "gate" in stages:
         verdict = do.gate(c, lab, before, after, steps)
@@ -172,6 +176,6 @@ def job(c: Context) -> Lab | None:
     elif "merge" in stages:
         do.merge_only(c, result)
     if after and rustfix and verdict and "report" in stages:
-        report(c, lab, Outcome(rustfix, before, steps, after, verdict, delivery, delivered))
+        report(c, lab, Outcome(rustfix, before, steps, after, drawn, verdict, delivery, delivered))
         return lab
     return None

@@ -78,6 +78,11 @@ def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: 
         raise ConfigError("stages: merge without export keeps nothing. Add export, or merge.keep=true")
     if "baseline" in stages and not s.routing.routes:
         s.repair.alone().serving([])  # an ensemble says early what it needs
+    if s.evaluate.samples and not s.repair.asks:
+        raise ConfigError(
+            f"evaluate.samples: got {s.evaluate.samples}, but repair={choices['repair']} asks no model that could draw "
+            "answers. Use repair=single_shot, or evaluate.samples=0"
+        )
     if "train" in stages and not s.repair.asks:
         raise ConfigError("repair=rustfix asks no model, so none can be trained for it. Use repair=single_shot")
     if "train" in stages and s.algo.trains and s.stream.learns:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Attempt:
     """One try at a task. `signature`: the kind of error it gives ("": none); `by_load`: the load may have failed it;
-    `cut`: the answer was cut for length."""
+    `cut`: the answer was cut for length. `blocks` of the task's `tests` blocks passed; None where an earlier version
+    did not count them. `edited`: the program is not the broken one, comments and white space aside; `unsafe`: it uses
+    an escape from Rust's guarantees that the reference fix does not (sleepy.rust.escapes). None where nobody looked."""
 
     text: str
     program: str
@@ -20,6 +22,10 @@ class Attempt:
     signature: str = ""
     by_load: bool = False
     cut: bool = False
+    blocks: int | None = None
+    tests: int = 0
+    edited: bool | None = None
+    unsafe: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from sleepy.adapters.combine import Combine
 from sleepy.deliver.export import Export
 from sleepy.engines.engine import Engine
 from sleepy.errors import ConfigError
+from sleepy.evaluate.settings import Evaluate
 from sleepy.exam.tasks import Tasks
 from sleepy.gate.gate import Gate
 from sleepy.models.model import Model
@@ -84,6 +85,7 @@ class Settings:
 
     lora: Lora = field(default_factory=Lora)
     train: Train = field(default_factory=Train)
+    evaluate: Evaluate = field(default_factory=Evaluate)
     export: Export = field(default_factory=Export)
     track: Mlflow = field(default_factory=Mlflow)
     sweep: Sweep = field(default_factory=Sweep)

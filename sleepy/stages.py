@@ -33,6 +33,7 @@ from sleepy.results_page.make import NAME, page_of_runs
 from sleepy.routing.route import accuracy
 from sleepy.rust.messages import full_message
 from sleepy.sandbox.checker import Checker
+from sleepy.study.draws import draw
 from sleepy.study.lab import Lab, Recipe
 from sleepy.study.promotion import promote, to_repair_with
 from sleepy.study.step import Step, after_all, course, last_verdict
@@ -120,7 +121,8 @@ def baseline(c: Context, lab: Lab) -> Measured[Base]:
     if "train" not in c.stages:
         log.result(c.run, before.scores)
         c.run.describe(pass_line(before.scores))
-    page = c.s.report.scores(c.folder, before.scores, "baseline")
+    drawn = draw(lab, before.candidate, c.s.evaluate, "baseline")
+    page = c.s.report.scores(c.folder, before.scores, "baseline", drawn)
     c.run.artifact(page, "report")
     if "report" not in c.stages:
         print(f"\n{page.read_text(encoding='utf-8')}\nrun {c.run.id}")
@@ -134,7 +136,7 @@ def train(c: Context, lab: Lab, before: Measured[Base]) -> tuple[Step, ...]:
     steps = c.s.stream.run(lab)
     if went := course(before.scores, steps):
         log.course(c.run, c.folder, went)
-    if not c.s.stream.several:
+    if not (c.s.stream.several or c.s.routing.routes):
         _tag(c, after_all(before.candidate, steps))
     return steps
 
@@ -145,6 +147,11 @@ def unite(c: Context, lab: Lab, steps: Sequence[Step]) -> Live:
     adapters = {step.name: step.adapter for step in steps if step.adapter}
     if c.s.stream.several and c.s.routing.routes:
         result = Routed(lab.base, adapters, c.s.routing, lab.pairs)
+    elif c.s.routing.routes and isinstance(result, Adapted):
+        own = c.s.algo.each_task(result.adapter, lab.base, c.folder / "tasks")  # by family or pattern
+        patterns = {pair.pattern: pair.family for pair in lab.pairs}  # routers know patterns
+        members = {p: own.get(p) or own[family] for p, family in patterns.items() if {p, family} & own.keys()}
+        result = Routed(lab.base, members, c.s.routing, lab.pairs)
     elif c.s.stream.several:
         with c.watch.stage("combine", unit="adapter"):
             one = c.s.merge.combine(list(adapters.values()), lab.base, c.folder / "adapter", c.s.seed)

@@ -8,16 +8,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from sleepy.cli import help_text
 from sleepy.errors import ConfigError
 from sleepy.explain import explain
-from sleepy.preflight import check, planned
+from sleepy.preflight import planned
 from sleepy.settings import SECTIONS, register
-from sleepy.track.tracker import Tracker
 from tests.jobs import ROOT, artifacts, chosen, composed, job, runs, sleepy
 
 
@@ -292,21 +290,3 @@ def test_a_users_own_code_is_searched_for_a_repair_unless_the_command_says_other
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     guarded(lambda: seen.extend(sys.argv[1:]))
     assert ("repair=search" in seen) == search and [word for word in seen if word in words] == words
-
-
-def test_an_algorithm_that_has_nothing_to_protect_says_so() -> None:
-    def warned(*words: str) -> str:
-        s = chosen("stages=[fetch,prove,baseline,train]", *words)
-        said = dict(word.split("=", 1) for word in words if word.split("=")[0] in ("algo", "data", "stream"))
-        choices = {
-            "stream": "single",
-            "data": "all",
-            "engine": "llama_cpp",
-            "repair": "single_shot",
-            "model": "x",
-            **said,
-        }
-        return "\n".join(check(s, planned(list(s.stages)), choices, cast("Tracker", None)))  # nothing is looked up
-
-    assert "algo=ewc is plain fine-tuning here" in warned("algo=ewc")
-    assert "Add data=failures" in warned("algo=sure") and not warned("algo=ewc", "data=failures") + warned("algo=naive")

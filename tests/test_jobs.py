@@ -119,7 +119,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> Non
 
 def test_the_owners_sweep_is_a_parent_with_children_and_pays_for_one_baseline(tmp_path: Path) -> None:
     words = ["lora.r=8,16", "algo=share,replay"]
-    done = sleepy(tmp_path, "-m", *words, *SMALL, "train.steps=1", "report.pictures=false")
+    done = sleepy(tmp_path, "-m", *words, *SMALL, "train.steps=1", "data.examples=3", "report.pictures=false")
     assert done.returncode == 0, done.stderr
     parent, *children = runs(tmp_path)
     assert parent.data.tags["sleepy.sweep"] and parent.info.status == "FINISHED"

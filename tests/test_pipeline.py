@@ -118,6 +118,30 @@ def test_without_a_model_nothing_is_loaded(run: Job, tmp_path: Path, monkeypatch
     assert "let w = v.clone();" in (tmp_path / "mine.rs").read_text()
     with pytest.raises(ConfigError, match="asks no model"):
         run("repair=rustfix")
+    with pytest.raises(ConfigError, match=r"evaluate.samples: got 4, but repair=rustfix asks no model"):
+        run("repair=rustfix", "stages=[fetch,prove,baseline]", "evaluate.samples=4")
+
+
+def test_drawn_answers_of_both_models_are_measured_beside_the_strategy_s_own(run: Job, tmp_path: Path) -> None:
+    found = run("evaluate.samples=2", "evaluate.temperature=1.5")
+    metrics = found.data.metrics
+    for prefix in ("baseline", "eval"):
+        assert (
+            metrics[f"{prefix}/samples/answers"] == 2 and metrics[f"{prefix}/edited"] > 0 == metrics[f"{prefix}/blocks"]
+        )
+        drawn = scores(found, f"{prefix}-samples")
+        assert (
+            [len(r.attempts) for r in drawn.results]
+            == [2, 2, 2]
+            == [len({a.text for a in r.attempts}) for r in drawn.results]
+        )
+    assert 0 == metrics["baseline/samples/low"] < metrics["baseline/samples/high"]
+    assert metrics["compare/samples/difference"] == 0 and metrics["compare/samples/p_value"] == 1
+    page = (artifacts(found) / "report" / "report.md").read_text()
+    assert "2 answers a koan drawn at temperature 1.5" in page and "| answers | edited | compile |" in page
+    assert (
+        "Mean pass rate of drawn answers: 0.0 % (0.0 to " in (artifacts(found) / "report" / "baseline.md").read_text()
+    )
 
 
 def test_what_changes_no_number_does_not_keep_a_killed_run_from_its_checkpoint(

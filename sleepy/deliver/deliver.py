@@ -65,5 +65,10 @@ def _merged(candidate: Base | Adapted, folder: Path, keep: Path | None) -> Itera
 
 
 def _adapters(candidate: Routed, folder: Path) -> Iterator[GgufFile]:
+    named: dict[str, list[str]] = {}
     for name, adapter in candidate.adapters.items():
+        named.setdefault(adapter.digest, []).append(name)
+    for names in named.values():  # several names may stand for one adapter, as patterns do for their family's
+        adapter = candidate.adapters[names[0]]
+        name = names[0] if len(names) == 1 else adapter.folder.name
         yield adapter_gguf(adapter, candidate.model, folder / f"{name.replace('/', '-')}.gguf", name)

@@ -15,12 +15,15 @@ from sleepy.episodes.record import recorder
 from sleepy.episodes.store import open_episodes
 from sleepy.evaluate.answers import ANSWERS, Answers
 from sleepy.evaluate.candidates import C, Candidate, Exported, Measured
+from sleepy.evaluate.grades import regraded
 from sleepy.evaluate.harness import Examination
 from sleepy.evaluate.nobody import COMPILER, NoEngine
 from sleepy.evaluate.scores_file import read_scores, write_scores
+from sleepy.evaluate.settings import Evaluate
 from sleepy.files import alone
 from sleepy.gguf.adapter import adapter_gguf
 from sleepy.progress import Stages, say
+from sleepy.repair.draws import Draws
 from sleepy.repair.rustfix import Rustfix
 from sleepy.repair.strategy import Strategy
 from sleepy.results import Scores
@@ -72,7 +75,7 @@ class Examiner:
             if new:
                 return new
         with self.stages.stage(stage, len(tasks), "koan"):
-            return Measured(candidate, read_scores(path), cached=True)
+            return Measured(candidate, regraded(read_scores(path), tasks), cached=True)
 
     def _measured(
         self, candidate: C, tasks: TaskSet, stage: str, asks: Examination, path: Path | None = None
@@ -105,6 +108,13 @@ class Examiner:
         """What rustc's own suggestions pass, without a model: measured once for a task set and a compiler."""
         return replace(self, repair=Rustfix()).measure(COMPILER, tasks, "rustfix").scores
 
+    def draw(self, candidate: Candidate, tasks: TaskSet, settings: Evaluate, stage: str) -> Scores | None:
+        """A candidate's drawn answers, judged, all of a koan's as its attempts; None where the settings say none."""
+        if not settings.samples:
+            return None
+        draws = Draws(of=self.repair, samples=settings.samples, temperature=settings.temperature)
+        return replace(self, repair=draws).measure(candidate, tasks, stage).scores
+
     def ask(self, candidate: Candidate, prompts: Sequence[Prompt]) -> list[Completion]:
         """A candidate's answers to prompts that are no exam. It has at most one adapter, which answers them all."""
         name = next(iter(candidate.adapters), "")
@@ -127,9 +137,10 @@ class Examiner:
             self.scratch.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
                 hot = []
-                for number, (name, adapter) in enumerate(candidate.adapters.items()):
-                    path = Path(folder) / f"{number}.gguf"
-                    adapter_gguf(adapter, model, path, name)
+                for name, adapter in candidate.adapters.items():
+                    path = Path(folder) / f"{adapter.digest}.gguf"
+                    if not path.exists():  # several names may stand for one adapter
+                        adapter_gguf(adapter, model, path, name)
                     hot.append(HotAdapter(name, path, adapter.folder))
                 yield Served(model.name, model.gguf, model.weights, digest, tuple(hot))
 

@@ -12,6 +12,7 @@ from sleepy.engines.engine import Done, Engine
 from sleepy.episodes.record import Record
 from sleepy.evaluate.answers import Answers
 from sleepy.evaluate.candidates import unrouted
+from sleepy.evaluate.grades import graded
 from sleepy.machine import cores
 from sleepy.repair.strategy import Strategy, Try
 from sleepy.results import Attempt, Result, Scores
@@ -78,7 +79,7 @@ class _Case:
     def settle(self, number: int, by: Examination, new: bool) -> None:
         """Take note of an answer's verdict. What is not `new` was recorded by an earlier run."""
         check, completion = self.verdicts[number].result(), self.answers[number]
-        self.attempts[number] = attempt = Attempt(
+        attempt = Attempt(
             text=completion.text,
             program=self.tries[number].program,
             stage=check.stage,
@@ -90,6 +91,7 @@ class _Case:
             by_load=check.by_load,
             cut=completion.cut,
         )
+        self.attempts[number] = attempt = graded(attempt, self.task, check.blocks)
         if new and by.record is not None:
             about = self.about[number]
             before = self.broken if about < 0 else self.verdicts[about].result()
@@ -98,7 +100,8 @@ class _Case:
     def settled(self, check: Check) -> None:
         """What the task was shown with is the answer: no model was asked, so no attempt of one is recorded."""
         program, kind = self.shown.broken, signature_of(check)
-        self.attempts[0] = Attempt("", program, check.stage, check.codes, 0, 0, 0.0, kind, check.by_load)
+        attempt = Attempt("", program, check.stage, check.codes, 0, 0, 0.0, kind, check.by_load)
+        self.attempts[0] = graded(attempt, self.task, check.blocks)
 
     def result(self, repair: Strategy) -> Result:
         """The task's outcome."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from sleepy.evaluate.grades import grades
 from sleepy.evaluate.strata import by_stratum
 from sleepy.exam.strata import UNKNOWN
 from sleepy.results import Result, Scores
@@ -23,6 +24,7 @@ def summary(scores: Scores) -> dict[str, float]:
         number that passed; also by family.
     prompt_tokens, answer_tokens, passed, tasks: totals. seconds: of the whole evaluation.
     cut: attempts whose answer was cut for length.
+    edited, blocks, unsafe_answers, unsafe_passes: see grades.
     """
     results = scores.results
     out: dict[str, float] = {
@@ -31,6 +33,7 @@ def summary(scores: Scores) -> dict[str, float]:
         "tasks": len(results),
         "seconds": scores.seconds,
         **_cost(results),
+        **grades(scores),
     }
     for family, (passed, total) in scores.by_family().items():
         out[f"family/{family}/pass_rate"] = passed / total

@@ -15,7 +15,7 @@ from sleepy.errors import DataError
 from sleepy.results import Comparison, Scores
 
 
-def wilson(passed: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(passed: float, total: float, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a pass rate, as fractions; (0, 1) where nothing was tried.
 
     Source: E. B. Wilson, JASA 22 (1927), 209-212. It stays within [0, 1] and is sound for small totals.

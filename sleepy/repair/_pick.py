@@ -6,12 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sleepy.repair.strategy import Try
-from sleepy.rust.tokens import tokens
-
-
-def normal(program: str) -> str:
-    """A program without its comments and white space."""
-    return " ".join(token.text for token in tokens(program))
+from sleepy.rust.tokens import normal
 
 
 def pick(rule: str, tries: Sequence[Try]) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from sleepy.artifacts import Check, Prompt, Task, digest_of
+from sleepy.artifacts import Check, Prompt, Task
 from sleepy.options import choice, ranged
 from sleepy.repair._pick import pick
 from sleepy.repair.asking import Asking
+from sleepy.repair.draws import drawn
 from sleepy.repair.strategy import Try
 
 
@@ -34,8 +35,7 @@ class BestOfN(Asking):
         if tries:
             return []
         first = self.first(task, broken)
-        seeds = [int(digest_of([self.seed, task.id, i])[:8], 16) for i in range(1, self.n)]
-        return [first, *(replace(first, temperature=self.temperature, seed=seed) for seed in seeds)]
+        return [first, *drawn(first, task, self.n - 1, self.temperature, self.seed)]
 
     def choose(self, tries: Sequence[Try]) -> int:
         """See Strategy.choose."""

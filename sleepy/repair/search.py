@@ -14,12 +14,12 @@ from typing import ClassVar
 
 from sleepy.artifacts import Check, Prompt, Task
 from sleepy.options import choice, ranged
-from sleepy.repair._pick import normal
 from sleepy.repair._rank import ranked
 from sleepy.repair.asking import Asking
 from sleepy.repair.strategy import Try
 from sleepy.rust.fixes import suggested
 from sleepy.rust.signature import signature_of
+from sleepy.rust.tokens import normal
 
 
 @dataclass(frozen=True, kw_only=True)

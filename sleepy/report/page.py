@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sleepy.evaluate.stats import p_text, wilson
 from sleepy.exam.strata import stratum_of
-from sleepy.report import strata
+from sleepy.report import grades, samples, strata
 from sleepy.report.cycles import HEAD, LEARNING, lines
 from sleepy.report.stream import CURVE, HEATMAP, matrix, measures
 from sleepy.report.summary import (
@@ -62,8 +62,12 @@ def _result(run: RunSummary) -> list[str]:
         *_clusters(run),
         markdown_table(strata.head(run), strata.rows(run)),
         f"{strata.LEGEND} {strata.unhelped(run)}".rstrip(),
+        markdown_table(grades.HEAD, grades.rows({"rustfix": run.rustfix, **run.evaluations})),
+        grades.LEGEND,
         markdown_table(["effort", *run.evaluations], effort(run)),
     ]
+    if run.drawn:
+        parts.insert(3, f"{'; '.join(samples.lines(run.drawn))}. The intervals and p take the koan as the unit.")
     if run.ability:
         parts.append(
             f"What it does besides koans, on {run.ability.line}, in nats a token. The texts are in "

@@ -9,11 +9,13 @@ from sleepy import figures
 from sleepy.evaluate.metrics import cut_answers
 from sleepy.files import write_text
 from sleepy.options import ranged
+from sleepy.report import grades, samples
 from sleepy.report.page import page
 from sleepy.report.scores import scores_table
 from sleepy.report.summary import ReportFiles, RunSummary, rows
 from sleepy.report.terminal import show
 from sleepy.results import Scores
+from sleepy.tables import markdown_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +41,14 @@ class Report:
         write_text(target, page(run, drawn))
         return ReportFiles(target, tuple(folder / name for name in drawn.values()))
 
-    def scores(self, folder: Path, scores: Scores, name: str) -> Path:
-        """Write <name>.md, a table of one evaluation, into `folder`. Raises DiskError."""
+    def scores(self, folder: Path, scores: Scores, name: str, drawn: Scores | None = None) -> Path:
+        """Write <name>.md, one evaluation and the rate of `drawn` answers, into `folder`. Raises DiskError."""
         target = folder / f"{name}.md"
         cut = cut_answers(scores)
         warning = f"\n> Warning: {cut}\n" if cut else ""
-        write_text(target, f"{scores.model}, {scores.tasks}, {scores.engine}\n\n{scores_table(scores)}\n{warning}")
+        tables = f"{scores_table(scores)}\n\n{markdown_table(grades.HEAD, grades.rows({name: scores}))}\n"
+        rate = f"\nMean pass rate of drawn answers: {samples.rate(drawn)}\n" if drawn else ""
+        write_text(target, f"{scores.model}, {scores.tasks}, {scores.engine}\n\n{tables}{rate}{warning}")
         return target
 
     def show(self, run: RunSummary, files: ReportFiles) -> None:

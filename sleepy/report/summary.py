@@ -12,6 +12,7 @@ from sleepy.evaluate.ability import Ability
 from sleepy.evaluate.candidates import Candidate
 from sleepy.evaluate.clusters import Clustered, clustered
 from sleepy.evaluate.metrics import cut_answers, summary
+from sleepy.evaluate.samples import Drawn
 from sleepy.evaluate.stats import changes_by_family, compare, p_text, wilson
 from sleepy.gate.gate import Verdict
 from sleepy.pairs.material import Mix
@@ -32,6 +33,7 @@ class RunSummary:
     mixes: (step, what it was trained on); the step is "" where there is only one. Empty if nothing was trained.
     adapter: None where there is not one trained adapter.
     gguf, proof: the exported file, and how it was checked; None and "" if nothing was exported.
+    drawn: drawn answers of both; None where none were asked for.
     delivered: the exported file's own scores on the same koans.
     cached: which of "baseline", "trained" and "delivered" come from the cache and not from this run.
     course: None where there was no stream of tasks. history: None where there were no cycles.
@@ -57,6 +59,7 @@ class RunSummary:
     adapter: Adapter | None = None
     gguf: GgufFile | None = None
     proof: str = ""
+    drawn: Drawn | None = None
     delivered: Scores | None = None
     cached: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()

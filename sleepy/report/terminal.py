@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sleepy.evaluate.stats import p_text, wilson
-from sleepy.report import strata
+from sleepy.report import grades, samples, strata
 from sleepy.report.cycles import HEAD, lines
 from sleepy.report.stream import Measure, measures
 from sleepy.report.summary import (
@@ -57,6 +57,9 @@ def show(run: RunSummary, files: ReportFiles, console: Console) -> None:
     if said := strata.unhelped(run):
         line(said)
     line()
+    console.print(terminal_table(grades.HEAD, grades.rows({"rustfix": run.rustfix, **run.evaluations})))
+    line("test blocks: the mean share that pass; unsafe: escapes that the fix does without", "dim")
+    line()
     console.print(terminal_table(["", *names], effort(run)))
     line()
     low, high = (100 * bound for bound in c.interval)
@@ -66,6 +69,8 @@ def show(run: RunSummary, files: ReportFiles, console: Console) -> None:
     for units in by_cluster(run)[:1]:
         line(units.line)
     line(limits(run))
+    for said in samples.lines(run.drawn):
+        line(said)
     if run.delivered:
         line(delivery(run))
     if run.ability:

@@ -27,7 +27,8 @@ def sentence(rows: Sequence[Row], found: Sequence[Difference | None], noticed: f
         with_what = next(r.label for r in rows if None in r.before)
     by = " × ".join(row.values)
     seeds = max(len(r.jobs) for r in rows)
-    what = f"{_count(len(compared) or len(rows), 'variant')}{f' ({by})' if by else ''}{f', {seeds} seeds each,' if seeds > 1 else ''}"
+    what = _count(len(compared) or len(rows), "variant")
+    what += (f" ({by})" if by else "") + (f", {seeds} seeds each," if seeds > 1 else "")
     if not compared:
         return f"{what} on {exam}: there is nothing to compare with."
     better, worse = (sum(d.beyond_chance and (d.value > 0) == up for d in compared) for up in (True, False))

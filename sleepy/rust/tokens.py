@@ -46,6 +46,11 @@ def tokens(program: str) -> list[Token]:
     return found
 
 
+def normal(program: str) -> str:
+    """A program without its comments and white space."""
+    return " ".join(token.text for token in tokens(program))
+
+
 def anonymous(program: str) -> list[str]:
     """Token texts with every name, lifetime and literal replaced by its kind: what is left is the program's shape."""
     return [t.text if t.kind == "mark" or t.text in KEYWORDS else t.kind for t in tokens(program)]

@@ -13,7 +13,8 @@ from sleepy.errors import SandboxError
 
 
 class VerdictCache:
-    """Checks by key. A file that is not a verdict cache is refused and left as it was."""
+    """Checks by key. A file that is not a verdict cache is refused and left as it was. Verdicts of earlier
+    versions count no test blocks; they are good for everything else."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +47,7 @@ class VerdictCache:
             )
             for d in record["diagnostics"]
         )
-        return Check(record["stage"], record["detail"], diagnostics)
+        return Check(record["stage"], record["detail"], diagnostics, blocks=record.get("blocks"))
 
     def put(self, key: str, check: Check) -> None:
         """Store a verdict; one that is there already stays."""

@@ -22,35 +22,36 @@ def of_build(stage: str, done: Finished) -> Check | None:
     """The verdict on a program that rustc did not build, or None. Nothing that a program says makes rustc wait, so the
     wall clock always means a busy machine."""
     if done.ended in ("wall", "hung"):
-        return Check(stage, "rustc did not end in time", timed_out=True)
+        return Check(stage, "rustc did not end in time", timed_out=True, blocks=0)
     if done.ended == "output":
-        return Check(stage, "rustc printed more than 8 MiB")
+        return Check(stage, "rustc printed more than 8 MiB", blocks=0)
     if done.returncode == 0:
         return None
     diagnostics = parse_diagnostics(done.stderr)
     if diagnostics:
-        return Check(stage, diagnostics[0].message, diagnostics)
-    return Check(stage, f"rustc ended without a message: {reason(done.returncode)}")
+        return Check(stage, diagnostics[0].message, diagnostics, blocks=0)
+    return Check(stage, f"rustc ended without a message: {reason(done.returncode)}", blocks=0)
 
 
 def of_run(done: Finished, nonces: list[str]) -> Check:
     """The verdict on a test that ran: passed only with every block's nonce on a line of its own, in order, and exit
     code 0. A test that hangs has failed; one that the wall clock ended while it was working may have been slowed down.
     """
-    if done.ended == "hung":
-        return Check("test", "the tests hang: they do not end and use no CPU time")
-    if done.ended == "wall":
-        return Check("test", "the tests did not end in time", timed_out=True)
-    if done.ended == "output":
-        return Check("test", "the tests printed more than sandbox.output_kb allows")
     lines = done.stdout.decode(errors="replace").splitlines()
     seen = [line for line in lines if line in nonces]
+    blocks = len(seen)
+    if done.ended == "hung":
+        return Check("test", "the tests hang: they do not end and use no CPU time", blocks=blocks)
+    if done.ended == "wall":
+        return Check("test", "the tests did not end in time", timed_out=True, blocks=blocks)
+    if done.ended == "output":
+        return Check("test", "the tests printed more than sandbox.output_kb allows", blocks=blocks)
     if seen == nonces and done.returncode == 0:
-        return Check("passed", f"{len(nonces)} test blocks passed")
+        return Check("passed", f"{len(nonces)} test blocks passed", blocks=blocks)
     panics = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
     why = reason(done.returncode) if done.returncode > 128 else " ".join(panics[-4:])[:500]
-    detail = f"{len(seen)} of {len(nonces)} test blocks passed; {why or 'it ended early'}"
-    return Check("test", detail, killed=done.returncode == _KILLED)
+    detail = f"{blocks} of {len(nonces)} test blocks passed; {why or 'it ended early'}"
+    return Check("test", detail, killed=done.returncode == _KILLED, blocks=blocks)
 
 
 def check_machine(done: Finished) -> None:

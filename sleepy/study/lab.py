@@ -146,12 +146,16 @@ class Lab:
         """A past of one step: what the base model can do already."""
         return Past((tuple(self.examples(passed)),)) if passed else NOTHING
 
-    def learn(self, mix: Mix, past: Past = NOTHING, *, name: str = "", train: Train | None = None) -> Adapter:
+    def learn(
+        self, mix: Mix, past: Past = NOTHING, *, name: str = "", train: Train | None = None, alone: bool = False
+    ) -> Adapter:
         """An adapter trained on `mix` after `past`, under `name` in the lab's folder. Everything that determines the
-        result names its checkpoint, so a killed run resumes where it was."""
+        result names its checkpoint, so a killed run resumes where it was. `alone`: no other mix is learned."""
         recipe, folder = self.recipe, self.folder / name
-        settings = (train or recipe.train).on(len(mix.examples))
+        settings = recipe.algo.planned(train or recipe.train, mix.examples, alone=alone)
         record = self._record(mix, past, settings)
+        if alone and recipe.algo.splits:
+            record["alone"] = True
         checkpoint = recipe.checkpoints / digest_of(record)[:16]
         if why := not_resumed(checkpoint, record, self.checkpoints):
             say(why)
@@ -159,9 +163,9 @@ class Lab:
         log.mix(self.run, folder, mix, name)
         with self.stages.stage("train", settings.steps, "step") as done:
 
-            def on_step(step: int, loss: float) -> None:
+            def on_step(step: int, loss: float, rate: float | None = None) -> None:
                 done(loss=f"{loss:.3f}")
-                figures = {"train/loss": loss, "train/lr": settings.rate(step)}
+                figures = {"train/loss": loss, "train/lr": settings.rate(step) if rate is None else rate}
                 self.run.metrics(figures, step=self.steps_done + step + 1)
 
             adapter = recipe.algo.fit(
@@ -177,6 +181,7 @@ class Lab:
                     record=record,
                     past=past,
                     tools=self._tools(past),
+                    alone=alone,
                     on_step=on_step,
                 )
             )

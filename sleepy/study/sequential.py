@@ -76,7 +76,7 @@ class Sequential(Stream):
         own = lab.recipe.algo.each_task(adapter, lab.base, folder)
         if not own:
             return Adapted(lab.base, adapter)
-        members = dict(zip(learned, own[-len(learned) :], strict=True))
+        members = dict(zip(learned, list(own.values())[-len(learned) :], strict=True))
         return Routed(lab.base, {**members, NEWEST: adapter}, ByTask(by=self.by), lab.pairs)
 
     def _of(self, task: Task) -> str:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sleepy.artifacts import digest_of
 from sleepy.identity import significant
+from sleepy.progress import spoken
 from sleepy.sweep.ending import state_of
 from sleepy.sweep.jobs import Job
 from sleepy.tables import markdown_table
 from sleepy.track.log import SCORES
 from sleepy.track.run import local, params_of
 from sleepy.track.sweep_table import named
+from sleepy.track.times import pairs_trained
 from sleepy.track.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ HEAD = ("job", "state", "time", "disk", "run")
 # Where runs differ in one of these, the time of one says nothing about the other.
 _SIZE = ("model.", "tasks.", "engine.", "repair.", "stream.", "stages", "algo._target_", "lora.target_modules")
 _RECENT = 50  # runs that are looked at
-_TRAINED = ("train.steps", "train.epochs", "train.batch_size", "train.grad_accum", "data.examples")
 
 
 class Cost(NamedTuple):
@@ -47,7 +48,7 @@ def plan(jobs: Sequence[Job], left: Sequence[Job], shared: Collection[str], trac
             continue
         run, cost = attempted.get(digest), expected(job, recent)
         costs.append(cost)
-        time, disk = (minutes(cost.seconds), megabytes(cost.size)) if cost else ("unknown", "unknown")
+        time, disk = (spoken(cost.seconds), megabytes(cost.size)) if cost else ("unknown", "unknown")
         rows.append((name, _state(job, run), time, disk, run.info.run_id if run else ""))
     return "\n".join([markdown_table(HEAD, rows), "", *_summary(jobs, left, costs)])
 
@@ -61,7 +62,7 @@ def expected(job: Job, finished: Sequence[Stored]) -> Cost | None:
         theirs = run.data.params
         differing = [key for key, value in ours.items() if theirs.get(key) != value]
         seconds, training = _seconds(run), run.data.metrics.get("seconds/train", 0.0)
-        ratio = _pairs(ours) / _pairs(theirs) if _pairs(ours) and _pairs(theirs) else None
+        ratio = pairs_trained(ours) / pairs_trained(theirs) if pairs_trained(ours) and pairs_trained(theirs) else None
         if not any(key.startswith(_SIZE) for key in differing) and seconds and ratio:
             cost = Cost(seconds + training * (ratio - 1), run.data.metrics.get("disk/bytes", 0.0))
             found.append((len(differing), -run.info.start_time, cost))
@@ -71,19 +72,6 @@ def expected(job: Job, finished: Sequence[Stored]) -> Cost | None:
 def _seconds(run: Stored) -> float:
     ended = run.info.end_time
     return (ended - run.info.start_time) / 1000 if ended else 0.0
-
-
-def _pairs(params: Mapping[str, str]) -> float:
-    """How many pairs a training goes through; 0 where nobody can tell."""
-    steps, epochs, batch, accumulated, examples = (_number(params.get(key)) for key in _TRAINED)
-    return epochs * examples if epochs else steps * batch * accumulated
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or 0)
-    except ValueError:
-        return 0.0
 
 
 def _state(job: Job, run: Stored | None) -> str:
@@ -117,7 +105,7 @@ def _summary(jobs: Sequence[Job], left: Sequence[Job], costs: Sequence[Cost | No
         lines.append(f"Shared by the jobs to do: {_count(models, 'base model')}, {_count(asked, 'baseline')}.")
     least = "" if len(known) == len(costs) else f"at least (of {len(costs) - len(known)} jobs nothing is known) "
     if known:
-        time, disk = minutes(sum(cost.seconds for cost in known)), megabytes(sum(cost.size for cost in known))
+        time, disk = spoken(sum(cost.seconds for cost in known)), megabytes(sum(cost.size for cost in known))
         lines.append(f"One after the other they take {least}{time} and {disk}, by earlier runs.")
     else:
         lines.append("Time and disk are unknown: no similar job has finished yet.")
@@ -133,13 +121,6 @@ def _asked(job: Job) -> str:
 
 def _count(what: Any, name: str) -> str:
     return f"{len(what)} {name}{'' if len(what) == 1 else 's'}"
-
-
-def minutes(seconds: float) -> str:
-    """A time as people say it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def megabytes(size: float) -> str:

@@ -15,6 +15,7 @@ from sleepy.evaluate.candidates import Candidate
 from sleepy.evaluate.clusters import Clustered
 from sleepy.evaluate.continual import continual
 from sleepy.evaluate.metrics import summary
+from sleepy.evaluate.samples import Drawn, gain, sampled_rate
 from sleepy.evaluate.scores_file import write_scores
 from sleepy.exam.strata import stratum_of
 from sleepy.files import write_jsonl, write_text
@@ -71,6 +72,23 @@ def scores(run: Run, folder: Path, measured: Scores, prefix: str) -> None:
     path = folder / SCORES / f"{prefix}.json"
     write_scores(path, measured)
     run.artifact(path, SCORES)
+
+
+def samples(run: Run, folder: Path, drawn: Scores, prefix: str) -> None:
+    """The mean pass rate of drawn answers under `prefix`, and every one, as the file scores/<prefix>-samples.json."""
+    rate = sampled_rate(drawn)
+    figures = {"pass_rate": rate.mean, "low": rate.low, "high": rate.high, "answers": rate.samples}
+    run.metrics({f"{prefix}/samples/{name}": value for name, value in figures.items()})
+    path = folder / SCORES / f"{prefix}-samples.json"
+    write_scores(path, drawn)
+    run.artifact(path, SCORES)
+
+
+def sampled_gain(run: Run, drawn: Drawn) -> None:
+    """The paired comparison of the mean pass rates of drawn answers."""
+    found = gain(drawn.before, drawn.after)
+    figures = {"difference": found.mean, "low": found.low, "high": found.high, "p_value": found.p_value}
+    run.metrics({f"compare/samples/{name}": value for name, value in figures.items()})
 
 
 def result(run: Run, measured: Scores, comparison: Comparison | None = None) -> None:

@@ -109,6 +109,13 @@ class Tracker:
             found = client.get_metric_history(run_id, metric)
         return [m.value for m in sorted(found, key=lambda m: int(m.step))]
 
+    def recent(self, count: int) -> list[Stored]:
+        """The newest finished runs, the newest first."""
+        with self._store.client() as client:
+            everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
+            where, order = "attributes.status = 'FINISHED'", ["start_time DESC"]
+            return list(client.search_runs(everywhere, where, max_results=count, order_by=order))
+
     def parent(self, sweep_key: str, name: str, tags: Mapping[str, Any] | None = None) -> str:
         """The id of the run that the jobs of a sweep belong to. It is created if there is none with this key.
 

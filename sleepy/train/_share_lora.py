@@ -13,6 +13,7 @@ from sleepy.train.shared_basis import Layer, Shared
 
 _FILE, _TENSORS = "share.safetensors", ("beta", "alpha", "eps_beta", "eps_alpha")
 _START = 1e-3  # of eps_beta: small, but at zero nothing that it multiplies would have a gradient
+_BESIDE = 0.01  # of the temporary factors' coefficients beside those of a task that goes on, for the same reason
 
 
 def save(shared: Shared, folder: Path) -> None:
@@ -44,9 +45,10 @@ def factors_of(model: Any) -> dict[str, Pair]:
     return found
 
 
-def factorise(model: Any, shared: Shared, phi: int) -> None:
+def factorise(model: Any, shared: Shared, phi: int, task: str = "") -> None:
     """Phase 2: in PEFT's `model` of rank p, B becomes [beta, temporary factors] times coefficients, and A^T likewise;
-    the bases are frozen. Raises ModelError for a basis of other layers."""
+    the bases are frozen. The coefficients are new ones, or those that `shared` has of `task`. Raises ModelError for a
+    basis of other layers."""
     layers = dict(lora_layers(model))
     shapes = {name: (m.out_features, m.in_features) for name, m in layers.items()}
     known = {name: (len(layer.beta), len(layer.alpha)) for name, layer in shared.layers.items()}
@@ -55,10 +57,26 @@ def factorise(model: Any, shared: Shared, phi: int) -> None:
             f"the shared basis and lora.target_modules differ in {len(differing)} layers (for example "
             f"{differing[0][0]}). Use a basis of adapters of this base model and of the same lora.target_modules"
         )
+    number = list(shared.tasks).index(task) if task else None
     for name, module in layers.items():
-        d = module.in_features
-        _factor(module.lora_B["default"], shared.layers[name].beta, phi, shared.p, _START, transposed=False)
-        _factor(module.lora_A["default"], shared.layers[name].alpha, phi, shared.p, (3 * d) ** -0.5, transposed=True)
+        layer, fresh = shared.layers[name], (3 * module.in_features) ** -0.5
+        _factor(module.lora_B["default"], layer.beta, phi, shared.p, _START, transposed=False)
+        _factor(module.lora_A["default"], layer.alpha, phi, shared.p, fresh, transposed=True)
+        if number is not None:
+            half = module.scaling["default"] ** 0.5  # PEFT keeps the scale apart, `factors_of` puts half into each
+            _go_on(module.lora_B["default"], layer.eps_beta[number] / half)
+            _go_on(module.lora_A["default"], layer.eps_alpha[number] / half)
+
+
+def _go_on(linear: Any, eps: Any) -> None:
+    """Give a layer that `_factor` made a task's coefficients (k x p), and the temporary factors' rows little beside."""
+    import torch
+
+    product, rows = linear.parametrizations.weight[0], linear.parametrizations.weight.original
+    n, k = product.basis.shape
+    with torch.no_grad():
+        rows[:k] = (eps * (k / n) ** 0.5).to(rows.device)
+        rows[k:] *= _BESIDE * rows[:k].square().mean().sqrt() / rows[k:].square().mean().sqrt().clamp(min=1e-12)
 
 
 def _factor(linear: Any, basis: Any, phi: int, p: int, start: float, *, transposed: bool) -> None:

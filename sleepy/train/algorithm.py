@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from sleepy.adapters.folder import seal
-from sleepy.artifacts import Adapter, BaseModel
+from sleepy.artifacts import Adapter, BaseModel, Task
 from sleepy.errors import TrainingError
 from sleepy.files import whole
+from sleepy.pairs.material import Chat
 from sleepy.progress import say
 from sleepy.train import checkpoint
 from sleepy.train._interrupt import deferred
@@ -92,6 +93,17 @@ class Algorithm:
         """Raises ConfigError for what this machine cannot do, before anything is fetched."""
         check_machine(train, device)
 
+    @property
+    def splits(self) -> bool:
+        """Whether the mix of a single run is several tasks to it: families or patterns, by which `each_task` names
+        them."""
+        return False
+
+    def planned(self, train: Train, mix: Sequence[Task | Chat], *, alone: bool) -> Train:
+        """`train` with its steps, for a training on `mix`; `alone`: see Training. Raises DataError for a mix that the
+        method cannot learn from."""
+        return train.on(len(mix))
+
     def reads(self) -> list[str]:
         """Digests of the files that the options name and that the result depends on."""
         return []
@@ -138,10 +150,10 @@ class Algorithm:
         goes to `folder`, of which the folder `memory` is recorded."""
         return dict(adapters), {}
 
-    def each_task(self, adapter: Adapter, base: BaseModel, folder: Path) -> list[Adapter]:
-        """The adapters by which the tasks of a stream so far are answered, in their order, where a method keeps them
-        apart; [] where one adapter answers all. `adapter` is the newest task's; what is written goes to `folder`."""
-        return []
+    def each_task(self, adapter: Adapter, base: BaseModel, folder: Path) -> dict[str, Adapter]:
+        """The adapters by which the tasks so far are answered, by name and in their order, where a method keeps them
+        apart; {} where one adapter answers all. `adapter` is what `fit` gave last; what is written goes to `folder`."""
+        return {}
 
     def forget(self, folder: Path) -> None:
         """Remove the checkpoint, in `folder`, of a run that has come to its end."""

@@ -49,7 +49,7 @@ def not_resumed(folder: Path, record: Mapping[str, Any], own: Collection[Path]) 
     """Why a training with this `record` starts from step 1, in one line, where its own `folder` has no checkpoint, but
     there is one of an unfinished training of the same base and algorithm beside it: the fields that differ, for the
     most similar one. "" where there is none. `own` are the folders of the same run."""
-    if (folder / _FILE).is_file() or not folder.parent.is_dir():
+    if any(folder.rglob(_FILE)) or not folder.parent.is_dir():  # of several trainings in one, each is further down
         return ""
     now, found = dict(_flat(json.loads(json.dumps(record, default=str)))), []
     for other in sorted(folder.parent.iterdir()):

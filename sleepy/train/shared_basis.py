@@ -25,7 +25,7 @@ class Rule:
     what the mean has outside of the others' span)."""
 
     k: int = 0
-    variance: float = 0.6
+    variance: float = 0.95
     centre: bool = False
 
 
@@ -113,31 +113,40 @@ class Shared:
         return Storage(_BYTES * sum(self.tasks.values()), _BYTES * (bases + coefficients), _BYTES * one)
 
     def grown(self, task: str, adapter: Factors, rule: Rule) -> Shared:
-        """Phase 3: earlier reconstructions and the new adapter are stacked, decomposed and projected again. A k that
-        follows the variance never falls: each fall would cost the earlier tasks once more."""
+        """Phase 3: the other tasks' reconstructions and the new adapter are stacked, decomposed and projected again; of
+        a task that is there already, the new adapter replaces the old one. A k that follows the variance never falls:
+        each fall would cost the earlier tasks once more."""
         layers = {}
         for name, layer in self.layers.items():
             least = layer.beta.shape[1] - rule.centre, layer.alpha.shape[1] - rule.centre
-            layers[name] = build_layer([*layer.pairs(), adapter[name]], rule, self.p, least)
-        return Shared(layers, {**self.tasks, task: size_of(adapter)})
+            stacked = {**dict(zip(self.tasks, layer.pairs(), strict=True)), task: adapter[name]}
+            layers[name] = build_layer(list(stacked.values()), rule, self.p, least)
+        return Shared(layers, self._with(task, adapter))
 
     def joined(self, task: str, adapter: Factors) -> Shared:
-        """One more task's coefficients; the bases stay as they are, to the bit."""
+        """One more task's coefficients, or new ones of a task that is there; the bases stay as they are, to the bit."""
         import torch
 
         layers = {}
         for name, old in self.layers.items():
             new = project(old.beta, old.alpha, [adapter[name]], self.p)
-            eps = (torch.cat(both) for both in ((old.eps_beta, new.eps_beta), (old.eps_alpha, new.eps_alpha)))
+            eps = []
+            for known, own in ((old.eps_beta, new.eps_beta), (old.eps_alpha, new.eps_alpha)):
+                rows = {**dict(zip(self.tasks, known, strict=True)), task: own[0]}
+                eps.append(torch.stack(list(rows.values())))
             layers[name] = Layer(old.beta, old.alpha, *eps)
-        return Shared(layers, {**self.tasks, task: size_of(adapter)})
+        return Shared(layers, self._with(task, adapter))
+
+    def _with(self, task: str, adapter: Factors) -> dict[str, int]:
+        """`tasks` with this one. The size is that of the first adapter it was given as."""
+        return {**self.tasks, task: self.tasks.get(task, size_of(adapter))}
 
 
 def build(adapters: Mapping[str, Factors], rule: Rule, p: int = 0) -> Shared:
     """Phase 1: one shared model of `adapters` (name -> layers, the same in each, of any ranks). `p` is the rank of each
-    reconstruction; 0: a third of the largest rank, at least 1."""
+    reconstruction; 0: the largest rank."""
     found = list(adapters.values())
-    p = p or max(1, max(len(a) for factors in found for _, a in factors.values()) // 3)
+    p = p or max(len(a) for factors in found for _, a in factors.values())
     layers = {name: build_layer([factors[name] for factors in found], rule, p) for name in found[0]}
     return Shared(layers, {name: size_of(factors) for name, factors in adapters.items()})
 

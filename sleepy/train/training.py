@@ -68,7 +68,9 @@ class Training:
     checkpoint: folder of the checkpoint; one that is there is resumed.
     record: everything that determines the result; written beside the adapter.
     tools: None where nothing can be asked of compiler and model.
+    alone: the examples are all that is ever learned, and no step of a stream.
     on_step: called with the number of each step, from 0, and its loss; also for the steps that a checkpoint brought.
+        The step's learning rate follows where it is not that of `settings`.
     """
 
     base: BaseModel
@@ -82,7 +84,8 @@ class Training:
     record: Mapping[str, object]
     past: Past = NOTHING
     tools: Tools | None = None
-    on_step: Callable[[int, float], object] = lambda step, loss: None
+    alone: bool = False
+    on_step: Callable[..., object] = lambda *_: None
 
     @property
     def memory(self) -> Path:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,25 @@ def test_verdicts_are_cached_by_content_and_limits(tmp_path: Path, monkeypatch: 
     other = Checker(Bwrap(run_cpu_seconds=3), checker.cache)
     with pytest.raises(pytest.fail.Exception):
         other.check(MOVED, (), "2021")
+
+
+def test_a_verdict_counts_the_test_blocks_that_passed_also_when_it_comes_from_the_cache(tmp_path: Path) -> None:
+    checker = Bwrap().open(tmp_path)
+    program, blocks = "pub fn f() -> u32 { 7 }", ("assert_eq!(f(), 7);", "assert!(f() > 6);", "assert!(f() > 7);")
+    counts = {
+        blocks: 2, blocks[:2]: 2, blocks[2:]: 0, (blocks[0], "loop {}"): 1, ("f().none();", blocks[0]): 0,
+    }  # fmt: skip
+    for _ in range(2):
+        assert [checker.check(program, tests, "2021").blocks for tests in counts] == list(counts.values())
+    assert checker.check(MOVED, blocks, "2021").blocks == 0
+
+
+def test_verdicts_of_an_earlier_version_are_good_but_count_no_blocks(tmp_path: Path) -> None:
+    checker, job = Bwrap().open(tmp_path), ("pub fn f() -> u32 { 7 }", ("assert_eq!(f(), 7);",), "2021")
+    found = checker.check(*job)
+    with closing(sqlite3.connect(tmp_path / "verdicts.sqlite")) as db, db:
+        db.execute("UPDATE verdicts SET verdict = json_remove(verdict, '$.blocks')")
+    assert checker.check(*job) == replace(found, blocks=None)
 
 
 def test_checks_in_parallel_keep_their_order(tmp_path: Path) -> None:

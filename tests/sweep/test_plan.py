@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from sleepy.preflight import planned
 from sleepy.settings import settings
 from sleepy.sweep.jobs import Job
-from sleepy.sweep.plan import Cost, expected, megabytes, minutes
+from sleepy.sweep.plan import Cost, expected, megabytes
 from sleepy.track.run import params_of
 from tests.jobs import composed
 
@@ -50,6 +50,5 @@ def test_of_another_model_exam_or_method_nothing_is_known(word: str) -> None:
     assert found is None
 
 
-def test_times_and_sizes_are_said_as_people_do() -> None:
-    assert [minutes(s) for s in (12.4, 89, 90, 5399, 9000)] == ["12 s", "89 s", "2 min", "90 min", "2.5 h"]
+def test_sizes_are_said_as_people_do() -> None:
     assert [megabytes(b) for b in (0, 4e5, 2.4e8, 3e9)] == ["0 MB", "0 MB", "240 MB", "3.0 GB"]

@@ -38,7 +38,7 @@ def training(
     lora: Lora | None = None,
     seed: int = 0,
     tools: Tools | None = None,
-    on_step: Callable[[int, float], object] = lambda step, loss: None,
+    on_step: Callable[..., object] = lambda *_: None,
     **settings: Any,
 ) -> Training:
     """A training of three steps; the adapter and the checkpoint are left in `folder`."""

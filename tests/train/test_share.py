@@ -143,7 +143,7 @@ def test_each_task_is_answered_by_what_the_memory_has_of_it(
 ) -> None:
     second = fit(tiny, tmp_path / "second", Share(**FULL), past)
     (one,), (old, new) = (
-        Share(**FULL).each_task(adapter, tiny, tmp_path / str(i)) for i, adapter in enumerate((first, second))
+        Share(**FULL).each_task(adapter, tiny, tmp_path / str(i)).values() for i, adapter in enumerate((first, second))
     )
     assert distance(read_lora(one.folder), remembered(first).adapter("task_1")) < 1e-6
     assert distance(read_lora(new.folder), remembered(second).adapter("task_2")) < 1e-6
