@@ -24,6 +24,9 @@ from sleepy.options import CONF, groups, targets
 _MEANT = {
     "+experiment=": "experiment=",
     "cycles=": "stream.cycles=",
+    "replay=": "replay.run=",
+    "record=": "record.run=",
+    "name=": "record.name=",
     "merge=default": "merge=none",
     "stream.gate_on=": "gate.tasks=",
     "stream.gate_koans=": "gate.koans=",
@@ -36,6 +39,7 @@ _DEBUG = {f"debug={word}" for word in ("true", "yes", "on", "1")}  # the config 
 _USAGE = """\
 usage: python run.py [key=value ...]            one job
        python run.py -m key=a,b [key=value ...]     a sweep: every combination is a job
+       python run.py replay=ID                      repeats a recorded run and says what is the same
        python run.py --help GROUP=OPTION            the keys of one option, such as algo=share
        python run.py --cfg job [key=value ...]      shows the config that would run
        python run.py --hydra-help                   Hydra's own flags

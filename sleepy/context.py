@@ -25,8 +25,14 @@ class Context:
     folder: Path
     watch: Stages
     warnings: tuple[str, ...] = ()
+    fresh: Path | None = None
 
     @property
     def cache(self) -> Path:
-        """Folder of models and of what was measured once."""
+        """Folder of models."""
         return Path(self.s.cache).expanduser()
+
+    @property
+    def known(self) -> Path:
+        """Folder of verdicts and scores, which are found once. Who repeats a run finds them anew, in `fresh`."""
+        return self.fresh or self.cache

@@ -22,8 +22,8 @@ from sleepy.track.tracker import Tracker
 # Keys that say where something is, how often it is saved, what is shown, or which of a sweep's jobs are done. What lies
 # at a place counts by its digest.
 _NO_EFFECT = (
-    "stages", "cache", "checkpoints", "episodes", "debug", "file", "write", "track", "report", "sweep",
-    "train.checkpoint_every", "model.path", "model.repository",
+    "stages", "cache", "checkpoints", "episodes", "debug", "file", "write", "track", "report", "sweep", "replay",
+    "record", "train.checkpoint_every", "model.path", "model.repository",
     "model.revision", "model.wheels", "model.licence", "tasks.path", "data.path",
     "stream.adapters", "algo.adapters", "subspace.runs", "subspace.dpi", "repair.hints_file",
 )  # fmt: skip

@@ -13,16 +13,19 @@ from omegaconf import DictConfig, OmegaConf
 from sleepy import stages as do
 from sleepy.context import Context
 from sleepy.errors import ConfigError
-from sleepy.files import alone, size_of
+from sleepy.files import alone, size_of, write_text
 from sleepy.forecast import foretell
 from sleepy.identity import Identities, Identity
 from sleepy.outcome import Outcome, report
 from sleepy.preflight import check, planned
 from sleepy.progress import Stages, hush, say
+from sleepy.replay.experiment import write_experiment
+from sleepy.replay.replay import FRESH, Repetition, begin
 from sleepy.settings import GROUPS, Settings, name_of, recorded, settings
 from sleepy.study.draws import draw_both
 from sleepy.study.lab import Lab
 from sleepy.track import log
+from sleepy.track.run import Run
 from sleepy.track.tracker import JOB, WORDS, Tracker
 
 
@@ -42,12 +45,19 @@ class Asked:
 
 
 def run(config: DictConfig) -> None:
-    """One job from its composed config: checked whole, then done stage by stage inside one MLflow run.
+    """One job from its composed config: checked whole, then done stage by stage inside one MLflow run; or an earlier
+    one repeated, or written as an experiment.
 
     A job of a sweep is not done where it is finished already; a single run is always a new one. Raises ConfigError with
     every problem of the config before anything is loaded.
     """
     s = settings(config)
+    if s.record.run:
+        print(f"written: {write_experiment(s.record, s.track.open())} and its lock")
+        return
+    if s.replay.run:
+        _repeat(s, s.track.open())
+        return
     stages = planned(s.stages)
     hydra = HydraConfig.get()
     sweeps = hydra.mode == RunMode.MULTIRUN
@@ -75,11 +85,31 @@ def run(config: DictConfig) -> None:
     lock.unlink(missing_ok=True)  # whoever waits for it will find the run
 
 
-def _new_run(asked: Asked, tracker: Tracker) -> None:
-    """Do the job as a run of MLflow. What is wrong with a job of a sweep is kept with its run."""
+def _repeat(today: Settings, tracker: Tracker) -> None:
+    """Do a recorded run again, and say what of it is the same. Raises NotTheSame."""
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    hush()
+    again = begin(today, hydra.overrides.task, tracker, folder)
+    if today.replay.only == "judge":
+        again.judge(tracker, folder)
+        return
+    earlier = again.earlier
+    choices = {group: name_of(getattr(again.s, group), earlier.choices.get(group)) for group in GROUPS}
+    identity = Identities(tracker, Path(again.s.cache).expanduser()).of(again.s, again.stages, again.config)
+    warnings = check(again.s, again.stages, choices, tracker)
+    asked = Asked(again.s, again.stages, again.config, choices, earlier.words, "", identity, warnings)
+    again.conclude(tracker, _new_run(asked, tracker, again))
+
+
+def _new_run(asked: Asked, tracker: Tracker, repeats: Repetition | None = None) -> Run:
+    """Do the job as a run of MLflow; that run. What is wrong with a job of a sweep is kept with its run."""
     s, stages, choices, hydra = asked.s, asked.stages, asked.choices, HydraConfig.get()
     parent, tags = None, {JOB: asked.identity.digest}
-    if hydra.mode == RunMode.MULTIRUN:
+    if repeats:
+        parent = repeats.earlier.run or None
+        tags |= repeats.tags
+    elif hydra.mode == RunMode.MULTIRUN:
         parent = tracker.parent(str(Path(hydra.sweep.dir).resolve()), "sweep")
         tags[WORDS] = " ".join(hydra.overrides.task)
     tags |= {
@@ -90,16 +120,19 @@ def _new_run(asked: Asked, tracker: Tracker) -> None:
     if {"fetch", "repair", "doubts"} & set(stages):
         hush()
     with tracker.run(name=tracker.name_of(asked.words, parent), tags=tags, parent=parent) as tracked:
-        log.config(tracked, asked.resolved, list(asked.words))
+        log.config(tracked, asked.resolved, choices, asked.words)
         warnings = check(s, stages, choices, tracker) if asked.warnings is None else asked.warnings
         folder = Path(hydra.runtime.output_dir)
-        context = Context(s, stages, choices, asked.words, tracker, tracked, folder, Stages(), warnings)
+        write_text(folder / log.RUN_ID, f"{tracked.id}\n")
+        fresh = folder / FRESH if repeats else None
+        context = Context(s, stages, choices, asked.words, tracker, tracked, folder, Stages(), warnings, fresh)
         foretell(context)
         lab = job(context)
         tracked.metrics({f"seconds/{k}": v for k, v in context.watch.seconds.items()})
         tracked.metrics({"disk/bytes": size_of(folder) + size_of(tracked.folder)})
     if lab:  # not before the run counts as finished: killed in between, the job would be trained again
         lab.forget_checkpoints()
+    return tracked
 
 
 def job(c: Context) -> Lab | None:

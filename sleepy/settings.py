@@ -33,6 +33,7 @@ from sleepy.sandbox.checker import Sandbox
 from sleepy.study.stream import Stream
 from sleepy.subspace.subspace import Subspace
 from sleepy.track.mlflow import Mlflow
+from sleepy.track.repeats import Record, Replay
 from sleepy.track.sweeps import Sweep
 from sleepy.train.algorithm import Algorithm
 from sleepy.train.lora import Lora
@@ -88,6 +89,8 @@ class Settings:
     export: Export = field(default_factory=Export)
     track: Mlflow = field(default_factory=Mlflow)
     sweep: Sweep = field(default_factory=Sweep)
+    replay: Replay = field(default_factory=Replay)
+    record: Record = field(default_factory=Record)
     report: Report = field(default_factory=Report)
     subspace: Subspace = field(default_factory=Subspace)
 

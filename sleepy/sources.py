@@ -14,7 +14,7 @@ _ROOT = Path(__file__).parent
 _PACKAGE = _ROOT.name
 # What shows, records or checks, and changes no result. What they import counts only where something else imports it.
 _SILENT = frozenset(
-    "clean cli context explain figures identity options preflight progress report settings sources sweep tables "
+    "clean cli context explain figures identity options preflight progress replay report settings sources sweep tables "
     "track".split()
 )
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

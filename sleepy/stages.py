@@ -48,6 +48,7 @@ def fetch(c: Context) -> BaseModel:
     """The model: brought once, mapped afterwards."""
     with c.watch.stage("fetch", unit="model"):
         base = c.s.model.fetch(c.cache)
+    c.run.tags({"model.digest": base.digest})
     if "train" in c.stages and c.s.algo.trains and c.s.stream.learns:
         c.s.lora.check(base)
     return base
@@ -57,10 +58,11 @@ def prove(c: Context) -> tuple[TaskSet, Pairs, Checker]:
     """Koans, each proven by rustc, and the pairs: a user's own are proven here, those of sleepy when they are drawn."""
     pairs = c.s.data.load()
     exam = c.s.stream.exam(c.s.tasks.load(), pairs, c.s.seed)
-    checker = c.s.sandbox.open(c.cache)
+    checker = c.s.sandbox.open(c.known)
     with c.watch.stage("prove", 2 * len(exam), "check") as done:
         require_proof(exam.tasks, checker, done, exam.places)
     log.task_set(c.run, exam, "evaluation")
+    c.run.tags({"pairs.digest": pairs.digest})
     for warning in c.warnings:
         say(f"warning: {warning}")
     return exam, _proven(c, pairs, checker) if c.s.data.own else pairs, checker
@@ -107,7 +109,7 @@ def open_lab(c: Context, base: BaseModel, exam: TaskSet, pairs: Pairs, checker: 
 def open_examiner(c: Context, checker: Checker) -> Examiner:
     """What asks candidates, as the settings say."""
     return Examiner(
-        engine=c.s.engine, repair=c.s.repair, judge=checker, known=c.cache / MEASURED,
+        engine=c.s.engine, repair=c.s.repair, judge=checker, known=c.known / MEASURED,
         episodes=Path(c.s.episodes).expanduser(), run=c.run.id, scratch=c.folder / "scratch", stages=c.watch,
     )  # fmt: skip
 
@@ -197,7 +199,10 @@ def gate(c: Context, lab: Lab, before: Measured[Base], after: Measured[Live], st
     else:
         gated = lab.measure(Base(lab.base), lab.panel, "gate: baseline")
         verdict = lab.judge(gated, lab.measure(after.candidate, lab.panel, "gate"))
-    used = verdict.promoted and promote(lab, verdict, _artifacts_of(c, verdict.candidate), beside=not cycles)
+    repeated = c.fresh is not None  # what is in use was decided when the run was new
+    used = verdict.promoted and (
+        repeated or promote(lab, verdict, _artifacts_of(c, verdict.candidate), beside=not cycles)
+    )
     if verdict.promoted and not used and isinstance(verdict.candidate, Adapted):  # routed ones have no place to be used
         told = verdict.reason.removeprefix("promoted: ")
         reason = f"refused: the adapter in use stays; beside the base, {told}"

@@ -112,7 +112,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_words(tiny_model: Path) -> list[str]:
     """The words of a job on the tiny model; three koans, three koans for the gate."""
     return [

@@ -21,8 +21,8 @@ from tests.jobs import ROOT, composed
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Results keep the command that was typed then, the changelog speaks of options that are gone.
 CURRENT = [page for page in PAGES if page.parent.name != "results"]
-_SHORT = {"cycles", "key"}  # keys that are no field: a short spelling, and the word for any key
-_TAGS = {"gate.rule", "gate.reason", "gate.in_use", "export.proof", "tasks.digest"}  # of runs
+_SHORT = {"cycles", "key", "name"}  # keys that are no field: a short spelling, and the word for any key
+_TAGS = {"gate.rule", "gate.reason", "gate.in_use", "export.proof", "model.digest", "tasks.digest"}  # of runs
 _EXAMPLE = {"algo=focal: no such option", "algo.gamma: no such key"}  # what CONTRIBUTING adds
 _FILLED_IN = {"MODEL": "qwen2.5-coder-0.5b", "TASKS": "koans"}  # what a reader is to fill in
 _NOT_COMPOSED = re.compile(

@@ -91,6 +91,11 @@ def adapter_in(folder: Path, base: BaseModel) -> Adapter:
     return Adapter(folder, digest_of_tensors(tensors), base.name, (), 0.0, size, 0)
 
 
+def digest_in(folder: Path) -> str:
+    """The digest of the tensors in a PEFT folder. Raises ModelError for a file that is missing or damaged."""
+    return digest_of_tensors(_tensors(folder))
+
+
 def write_lora(factors: Factors, folder: Path, base: str) -> None:
     """Write `factors`, all of one rank, as a PEFT folder of scale 1; `base` is the base model's name."""
     from peft import LoraConfig

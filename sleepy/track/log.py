@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,19 @@ from sleepy.track.run import Run
 from sleepy.train.trainer import REWARDS
 
 SCORES = "scores"  # folder of the artifacts
+CONFIG, CHOICES, WORDS = "config/config.yaml", "config/choices.yaml", "config/overrides.txt"
+RUN_ID = "run_id.txt"  # in a job's folder: which run that is
 
 
-def config(run: Run, resolved: dict[str, Any], overrides: list[str]) -> None:
-    """The whole config as parameters and as a file, the overrides, and what the run is made with."""
+def config(run: Run, resolved: dict[str, Any], choices: dict[str, str], overrides: Sequence[str]) -> None:
+    """The whole config as parameters and as a file, the options' names by group, the overrides, and what the run is
+    made with."""
     import yaml
 
     run.params(resolved)
-    run.text(yaml.safe_dump(resolved, sort_keys=False), "config/config.yaml")
-    run.text("".join(f"{word}\n" for word in overrides), "config/overrides.txt")
+    run.text(yaml.safe_dump(resolved, sort_keys=False), CONFIG)
+    run.text(yaml.safe_dump(choices, sort_keys=False), CHOICES)
+    run.text("".join(f"{word}\n" for word in overrides), WORDS)
     run.record(Path(__file__).parent)
 
 

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import sleepy
+from sleepy.artifacts import digest_of_file
 
 MAIN_PACKAGES = (
     "torch", "transformers", "peft", "bitsandbytes", "llama-cpp-python", "gguf", "hydra-core", "mlflow", "numpy",
 )  # fmt: skip
 MAX_DIFF = 2_000_000  # characters
+MAX_FILE = 10_000_000  # bytes of a file outside of git up to which it is digested
+NOT_IN_GIT, CUT, NO_DIGEST = "# not in git: ", " characters]\n", "not-digested"
+_VECTORS = re.compile(r"(?:avx|sse|ssse|fma|amx|f16c|neon|asimd|sve|i8mm|bf16|fphp)\w*")
 _SECONDS = 20.0
 
 
@@ -39,7 +43,9 @@ def record(folder_of_code: Path) -> Record:
     # Of two copies of a package the first is the one that is imported.
     packages = {re.sub(r"[-_.]+", "-", d.metadata["Name"]).lower(): d.version for d in reversed(installed)}
     texts["record/packages.txt"] = "".join(f"{name}=={version}\n" for name, version in sorted(packages.items()))
-    cpu = re.search(r"Model name: *(.+)", _answer("lscpu"))  # Linux; sysctl has it on macOS
+    lscpu = _answer("lscpu")  # Linux; sysctl has it on macOS
+    cpu, flags = re.search(r"Model name: *(.+)", lscpu), re.search(r"Flags: *(.+)", lscpu)
+    cores = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     gpus = _answer("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
     environment = {
         "python": platform.python_version(),
@@ -47,7 +53,10 @@ def record(folder_of_code: Path) -> Record:
         "rustc": _answer("rustc", "--version"),
         **{name: packages.get(name, "") for name in MAIN_PACKAGES},
         "cpu": cpu[1] if cpu else _answer("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine(),
-        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        # How numbers are rounded hangs on the instructions for vectors and on the number of threads.
+        "cpu_features": " ".join(sorted(x for x in flags[1].split() if _VECTORS.fullmatch(x))) if flags else "",
+        "cores": cores,
+        "threads": os.environ.get("OMP_NUM_THREADS") or cores,
         "memory_gb": f"{psutil.virtual_memory().total / 1e9:.1f}",
         "os": platform.platform(),
         "gpu": gpus.strip().replace("\n", "; ") or "none",
@@ -75,10 +84,23 @@ def _code(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
         "mlflow.source.git.dirty": str(dirty).lower(),
     }
     if len(changed) > MAX_DIFF:
-        changed = f"{changed[:MAX_DIFF]}\n[cut, {len(changed)} characters]\n"
+        changed = f"{changed[:MAX_DIFF]}\n[cut, {len(changed)}{CUT}"
     # Lines before the first diff are comments to `git apply`.
-    patch = "".join(f"# not in git: {name}\n" for name in untracked) + changed
-    return {name: value for name, value in tags.items() if value}, {"record/changes.patch": patch} if dirty else {}
+    patch = "".join(f"{NOT_IN_GIT}{name}\n" for name in untracked) + changed
+    texts = {"record/untracked.txt": "".join(f"{_digest(root, name)}  {name}\n" for name in untracked)}
+    return {name: value for name, value in tags.items() if value}, texts | (
+        {"record/changes.patch": patch} if dirty else {}
+    )
+
+
+def _digest(root: str, name: str) -> str:
+    """The digest of a file outside of git, unless it is large or cannot be read. Git quotes unusual names, which
+    are not found here."""
+    path = Path(root, name)
+    try:
+        return NO_DIGEST if path.stat().st_size > MAX_FILE else digest_of_file(path)
+    except OSError:
+        return NO_DIGEST
 
 
 def _answer(*command: str) -> str:

@@ -29,6 +29,7 @@ TAKEN = (
     "sleepy.taken"  # of a sweep: finished runs of earlier ones that stand for jobs of it, in as many tags as it takes
 )
 SWEPT = "sleepy.swept"  # the keys that a sweep has several values for
+REPEATS = "sleepy.repeats"  # the run that this one repeats, or the record
 ALIAS = "promoted"
 _TAG_RUNS = MAX_TAG // 40  # ids of 32 letters in one tag
 _KILLED_EXITS = (130, 143)  # what a shell reports after Ctrl-C and after SIGTERM
@@ -82,8 +83,10 @@ class Tracker:
         return next(iter(self._search(f"attributes.run_id = '{run_id}'")), None)
 
     def children(self, run: Stored) -> list[Stored]:
-        """The runs that have `run` as their parent, and those that a sweep took from earlier ones, oldest first."""
-        own = self._search(f"tags.`{PARENT}` = '{run.info.run_id}'")
+        """The runs that have `run` as their parent and are no repetitions of it, and those that a sweep took from
+        earlier ones, oldest first."""
+        below = self._search(f"tags.`{PARENT}` = '{run.info.run_id}'")
+        own = [child for child in below if REPEATS not in child.data.tags]
         taken = {name for tag, names in run.data.tags.items() if tag.startswith(TAKEN) for name in names.split()}
         listed = ", ".join(f"'{name}'" for name in sorted(taken - {child.info.run_id for child in own}))
         elsewhere = self._search(f"attributes.run_id IN ({listed})") if listed else []
@@ -99,6 +102,12 @@ class Tracker:
     def attempted(self) -> dict[str, Stored]:
         """The newest run of each job, whatever became of it, by the job's digest."""
         return {run.data.tags[JOB]: run for run in self._search(f"tags.`{JOB}` != ''")}
+
+    def history(self, run_id: str, metric: str) -> list[float]:
+        """A metric's values at each of its steps."""
+        with self._store.client() as client:
+            found = client.get_metric_history(run_id, metric)
+        return [m.value for m in sorted(found, key=lambda m: int(m.step))]
 
     def recent(self, count: int) -> list[Stored]:
         """The newest finished runs, the newest first."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import subprocess
+from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,9 +96,25 @@ def test_a_run_carries_its_record(shared: Tracker, client: MlflowClient, checkou
     assert found.data.tags["mlflow.source.git.commit"] == git(checkout, "rev-parse", "HEAD")
     assert found.data.params["env.rustc"].startswith("rustc 1.")
     folder = Path(client.download_artifacts(run.id, "record"))
-    assert {path.name for path in folder.iterdir()} == {"changes.patch", "packages.txt"}
+    assert {path.name for path in folder.iterdir()} == {"changes.patch", "packages.txt", "untracked.txt"}
     lines = (folder / "packages.txt").read_text().splitlines()
     assert lines == sorted(lines, key=lambda line: line.split("==")[0])
     for name in ("mlflow", "llama-cpp-python", "hydra-core", "torch"):
         assert f"{name}=={metadata.version(name)}" in lines
         assert found.data.params[f"env.{name}"] == metadata.version(name)
+
+
+def test_files_outside_of_git_are_digested_unless_large(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert record(checkout).texts["record/untracked.txt"] == ""
+    (checkout / "new").write_text("x")
+    assert record(checkout / "code").texts["record/untracked.txt"] == f"{sha256(b'x').hexdigest()}  new\n"
+    monkeypatch.setattr(record_module, "MAX_FILE", 0)
+    assert record(checkout).texts["record/untracked.txt"] == "not-digested  new\n"
+
+
+def test_the_number_of_threads_is_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert record(Path(__file__).parent).params["env.threads"] == "3"
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    params = record(Path(__file__).parent).params
+    assert params["env.threads"] == params["env.cores"]
