@@ -91,7 +91,7 @@ def test_some_jobs_are_never_finished(identify: Identify, tmp_path: Path) -> Non
     assert "files of yours" in identify("stages=[repair]", f"file={source}").never
     served = identify("stages=[fetch,prove,baseline]", "engine=openai", "engine.base_url=http://127.0.0.1:1/v1")
     assert "not known" in served.never
-    assert "found nothing" in identify("model=hub", "model.path=/no/such/model").never
+    assert "there is nothing at" in identify("model=hub", "model.path=/no/such/model").never
 
 
 @pytest.fixture
