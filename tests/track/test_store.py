@@ -111,7 +111,7 @@ def test_a_project_that_was_moved_or_copied_keeps_its_runs_and_writes_beside_the
     shutil.copytree(a, b) if kept else a.rename(b)
     capsys.readouterr()
     tracker = Mlflow(folder=str(b)).open()
-    assert f"{b} was moved or copied from {a}: the artifacts of its 1 runs" in capsys.readouterr().err
+    assert f"{b} was moved or copied from {a}: its 1 runs now point to" in capsys.readouterr().err
     place, text = adapter_in_use(tracker)
     assert place.is_relative_to(b) and text == "hello"
     with tracker.run(name="second") as run:
