@@ -27,7 +27,7 @@ _NO_EFFECT = (
     "model.revision", "model.wheels", "model.licence", "tasks.path", "data.path",
     "stream.adapters", "algo.adapters", "subspace.runs", "subspace.dpi", "repair.hints_file",
 )  # fmt: skip
-_MODULES = frozenset({"sleepy.pipeline", "sleepy.stages"})
+_MODULES = frozenset({"sleepy.pipeline", "sleepy.stages", "sleepy.errands"})
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from sleepy import errands
 from sleepy import stages as do
 from sleepy.context import Context
 from sleepy.errors import ConfigError
@@ -140,14 +141,14 @@ def job(c: Context) -> Lab | None:
     job that came to its report, the lab, whose checkpoints are of no more use."""
     stages = c.stages
     if c.s.report.runs:
-        do.report_runs(c)
+        errands.report_runs(c)
         return None
     if "subspace" in stages:
-        do.subspace(c)
+        errands.subspace(c)
     if "repair" in stages:
-        do.repair(c)
+        errands.repair(c)
     if "doubts" in stages:
-        do.doubts(c)
+        errands.doubts(c)
     if "fetch" in stages:
         base = do.fetch(c)
     if "prove" in stages:

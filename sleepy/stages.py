@@ -10,8 +10,6 @@ from sleepy.artifacts import BaseModel, Task, TaskSet
 from sleepy.context import Context
 from sleepy.deliver.deliver import Delivery, deliver
 from sleepy.deliver.merge import merge
-from sleepy.doubts.doubts import doubts as doubts_of
-from sleepy.doubts.page import write_doubts
 from sleepy.evaluate.answers import MEASURED
 from sleepy.evaluate.candidates import Adapted, Base, Live, Measured, Routed
 from sleepy.evaluate.clusters import clustered
@@ -21,25 +19,19 @@ from sleepy.evaluate.strata import compare_unhelped
 from sleepy.exam.audit import audit, require_proof
 from sleepy.exam.audit_page import write_audit
 from sleepy.exam.builtin import every_koan
-from sleepy.files import write_text
 from sleepy.gate.gate import Verdict
-from sleepy.own_code.repair import Surgery, find
-from sleepy.own_code.subject import subject
 from sleepy.pairs.material import Pairs
 from sleepy.progress import say
 from sleepy.report.summary import pass_line, verdict_line
 from sleepy.results import Scores
-from sleepy.results_page.make import NAME, page_of_runs
 from sleepy.routing.route import accuracy
 from sleepy.rust.messages import full_message
 from sleepy.sandbox.checker import Checker
 from sleepy.study.draws import draw
 from sleepy.study.lab import Lab, Recipe
-from sleepy.study.promotion import promote, to_repair_with
+from sleepy.study.promotion import promote
 from sleepy.study.step import Step, after_all, course, last_verdict
-from sleepy.subspace import page
 from sleepy.track import log
-from sleepy.track.adapters import adapter_folders
 
 MERGED = "merged"  # folder of the merged weights, where they are to stay
 
@@ -248,56 +240,3 @@ def merge_only(c: Context, result: Live) -> None:
     if isinstance(result, Adapted):
         with c.watch.stage("merge", unit="model"):
             merge(result.adapter, result.model, c.folder / MERGED)
-
-
-def repair(c: Context) -> None:
-    """A user's own file or project, repaired by the adapter in use."""
-    base = fetch(c)
-    checker = c.s.sandbox.open(c.cache)
-    candidate = to_repair_with(c.tracker, base)
-    surgery = Surgery(open_examiner(c, checker), checker, candidate, c.folder / "doubts")
-    diff = surgery.repair(find(c.s.file), c.s.edition, c.s.write)
-    c.run.text(diff, "repair.diff")
-    if surgery.pages.is_dir():
-        c.run.artifact(surgery.pages)
-    print(diff, end="")
-
-
-def report_runs(c: Context) -> None:
-    """The results page of runs that are there."""
-    with c.watch.stage("report", unit="page"):
-        page = page_of_runs(c.tracker, c.s.report.runs, c.cache)
-        target = c.folder / NAME
-        write_text(target, page.html)
-        c.run.artifact(target, "report")
-        c.run.describe(page.description)
-    print(f"{page.description}\n{target}")
-
-
-def doubts(c: Context) -> None:
-    """The page about one file or koan: where the candidate in use doubts, and what asking it for a repair gives."""
-    base = fetch(c)
-    checker = c.s.sandbox.open(c.cache)
-    candidate = to_repair_with(c.tracker, base)
-    task, examiner = subject(c.s.file, c.s.tasks, c.s.edition), open_examiner(c, checker)
-    if checker.check(*task.broken_job).passed:
-        say(f"{task.id} compiles: there is nothing to repair")
-        return
-    (result,) = examiner.measure(candidate, TaskSet(task.id, "", (task,)), "doubts").scores.results
-    found = doubts_of(examiner, candidate, task, result, checker)
-    page = c.folder / "doubts.html"
-    write_doubts(page, found)
-    c.run.artifact(page)
-    say(f"{task.id}: {found.tried}. Written to {page}")
-
-
-def subspace(c: Context) -> None:
-    """What several adapters have in common, beside chance and their mean."""
-    section = c.s.subspace
-    findings = section.analyse(adapter_folders(c.tracker, section.runs), c.s.seed, c.watch)
-    c.run.metrics(page.metrics(findings))
-    with c.watch.stage("draw", unit="page"):
-        files = section.write(c.folder, findings)
-        for path in files:
-            c.run.artifact(path, "subspace")
-    page.show(findings, {"report": str(files[0]), "MLflow": c.tracker.ui_line()})
