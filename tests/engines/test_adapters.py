@@ -142,9 +142,9 @@ def tiny(base: BaseModel, smollm2: BaseModel, tmp_path_factory: pytest.TempPathF
             LLAMA,
             {
                 "missing": "no adapter file .*export the adapter as GGUF first",
-                "half": "truncated file",
-                "header": "damaged or truncated file",
-                "empty": "damaged or truncated file",
+                "half": "is truncated",
+                "header": "is damaged, truncated",
+                "empty": "is damaged, truncated",
                 "text": "it begins with b'no a'",
                 "typed": "not a LoRA adapter with its alpha",
                 "bare": "GGUF file of type adapter with 0 tensors, not a LoRA adapter",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -43,7 +42,7 @@ def test_every_attempt_is_stored_as_it_happens(tmp_path: Path, checker: Checker,
     assert (first.run, first.task, first.family, first.pattern) == ("run-7", koan.id, koan.family, koan.pattern)
     assert [e.attempt for e in (first, second, third)] == [0, 1, 2]
     assert (first.model, first.adapter, third.adapter) == ("m" * 64, "", "d" * 64)
-    assert third.prompt == digest_of(asdict(prompt)) != first.prompt
+    assert third.prompt == digest_of(prompt.data) != first.prompt
     assert (third.prompt_tokens, third.completion_tokens, third.milliseconds) == (102, 10, 1234)
     assert first.diff == "" and "+fn total(words: &[String])" in third.diff.replace("+pub fn", "+fn")
     assert timedelta(0) <= datetime.now(UTC) - datetime.fromisoformat(third.time) < timedelta(minutes=1)

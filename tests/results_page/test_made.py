@@ -35,11 +35,11 @@ def test_runs_that_are_there_become_a_page(run: Callable[..., Any], tmp_path: Pa
     made = run("stages=[report]", f"report.runs=[{first.info.run_id},runs:/{second.info.run_id}]")
     page = artifacts(made) / "report" / "results.html"
     said = made.data.tags[NOTE]
-    assert said.startswith("1 variant (repair) was compared with repair=single_shot on 3 koans of koans[3]")
+    assert said.startswith("1 variant (repair) was compared with repair=single_shot on 3 koans of patterns[3]")
     assert f"{said}\n{tmp_path}" in capsys.readouterr().out
     read = Reader(page.read_text(encoding="utf-8"))
     assert [c["label"] for c in read.data("data")["columns"]] == ["repair=single_shot", "repair=hints"]
-    assert any("error[E0308]" in text and "-->" in text for text in texts(page.read_text(encoding="utf-8")))
+    assert any("error[E0" in text and "-->" in text for text in texts(page.read_text(encoding="utf-8")))
 
 
 def test_a_trained_run_says_its_verdict_in_a_sentence(run: Callable[..., Any]) -> None:
@@ -64,7 +64,7 @@ def test_a_sweep_that_has_ended_has_a_page_and_a_description(run: Callable[..., 
     assert html == pages["report/results.html"]
     assert "<h1>seed=0,<wbr>1,<wbr>2</h1>" in html and "RuntimeError: the disk is full" in html
     assert client(tmp_path).get_run(parent).data.tags[NOTE].startswith("1 variant, 2 seeds each, on 3 koans")
-    assert any("error[E0308]" in text for text in texts(html))  # known from the run itself
+    assert any("error[E0" in text for text in texts(html))  # known from the run itself
 
 
 def test_a_sweep_without_scores_has_no_page_and_that_is_no_error(tmp_path: Path, capsys: Any) -> None:

@@ -73,7 +73,7 @@ def test_an_error_inside_a_macro_of_std_is_the_file_s_own(project: Path) -> None
 
 
 def test_what_is_no_project_or_cannot_be_built_is_said(project: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"without a Cargo\.toml"), copied(Bwrap(), tmp_path):
+    with pytest.raises(DataError, match=r"has no Cargo\.toml"), copied(Bwrap(), tmp_path):
         pass
     (project / "Cargo.toml").write_text((project / "Cargo.toml").read_text() + 'no_such_crate = "1"\n')
     with copied(Bwrap(), project) as copy, pytest.raises(DataError, match=r"(?s)not for an error in the code.*no_such"):

@@ -15,6 +15,7 @@ from sleepy.adapters.folder import read_lora, read_updates
 from sleepy.artifacts import Adapter, BaseModel, Task, TaskSet
 from sleepy.errors import ConfigError, DataError, ModelError
 from sleepy.options import problems_of
+from sleepy.pairs.builtin import load_pairs
 from sleepy.routing.none import NoRouting
 from sleepy.routing.oracle import Oracle
 from sleepy.study.each import Each
@@ -41,7 +42,7 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
 
 def checked(stream: Any, tracker: Tracker, **options: Any) -> None:
     chosen = {"algo": Sft(), "merge": Combine(), "routing": NoRouting(), **options}
-    stream.check(chosen["algo"], chosen["merge"], chosen["routing"], tracker)
+    stream.check(chosen["algo"], chosen["merge"], chosen["routing"], tracker, load_pairs())
 
 
 def test_each_takes_the_patterns_with_pairs_or_those_named(koan: Task) -> None:

@@ -147,7 +147,7 @@ def test_the_first_step_is_naive(
 
 
 def test_an_adapter_of_other_layers_is_an_error(tiny: BaseModel, tmp_path: Path, first: Past) -> None:
-    with pytest.raises(TrainingError, match=r"other layers than lora\.target_modules asks for"):
+    with pytest.raises(TrainingError, match=r"its layers are not those of lora\.target_modules"):
         fit(tiny, tmp_path, OLora(), first, lora=Lora(target_modules=["q_proj"]))
 
 
