@@ -60,5 +60,5 @@ def test_runs_of_one_name_are_told_apart_by_their_ids(shared: Tracker) -> None:
 
 def test_a_place_without_adapters_is_named(shared: Tracker) -> None:
     for place in ("nowhere", "runs:/" + "0" * 32, "0" * 32, record(shared, "empty")):
-        with pytest.raises(ConfigError, match=f"^{place}: found no adapter"):
+        with pytest.raises(ConfigError, match=f"^{place}: there is no adapter"):
             adapter_folders(shared, [place])
