@@ -55,8 +55,10 @@ class Identities:
         """The identity of a job with these settings; `resolved` is the config that they were made from."""
         options = [getattr(s, group) for group in GROUPS]
         never = ""
-        if "repair" in stages:
-            never = "it repairs files of yours, which may have changed"
+        if {"repair", "doubts"} & set(stages):
+            never = "it reads files of yours, which may have changed"
+        elif s.report.runs:
+            never = "it shows runs, which may have changed"
         elif {"baseline", "evaluate"} & set(stages) and not s.engine.known_weights:
             never = "which weights the server has is not known"
         parts: dict[str, Any] = {

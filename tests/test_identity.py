@@ -89,6 +89,8 @@ def test_some_jobs_are_never_finished(identify: Identify, tmp_path: Path) -> Non
     source = tmp_path / "main.rs"
     source.write_text("fn main() {}")
     assert "files of yours" in identify("stages=[repair]", f"file={source}").never
+    assert "files of yours" in identify("stages=[doubts]", f"file={source}").never
+    assert "shows runs" in identify("stages=[report]", "report.runs=[a]").never
     served = identify("stages=[fetch,prove,baseline]", "engine=openai", "engine.base_url=http://127.0.0.1:1/v1")
     assert "not known" in served.never
     assert "there is nothing at" in identify("model=hub", "model.path=/no/such/model").never
