@@ -128,7 +128,8 @@ def test_the_owners_sweep_is_a_parent_with_children_and_pays_for_one_baseline(tm
         (r, a) for r in ("8", "16") for a in ("share", "replay")
     }
     assert all(c.info.status == "FINISHED" for c in children)
-    rows = [line.split(" | ") for line in done.stdout[done.stdout.index("| job |") :].strip().splitlines()]
+    table = done.stdout[done.stdout.index("| job |") :].splitlines()
+    rows = [line.split(" | ") for line in table if line.startswith("|")]
     assert [row[0] for row in rows[2:]] == ["| baseline"] + [
         f"| lora.r={r} algo={a}" for r in (8, 16) for a in ("share", "replay")
     ]
