@@ -60,8 +60,8 @@ class Episodes(Data):
             raise NothingToLearn(
                 f"data=episodes: {self.path} has no {'failed' if attempted else 'attempt at a training'} pair"
                 + (f" in run {self.run}" if self.run else "")
-                + f" ({len(passed)} tasks were attempted there). Run the main job first, which asks the model training "
-                "pairs, or choose another data option, such as data=mixed"
+                + f" ({len(passed)} tasks were attempted there). Run a job with data=failures first, which "
+                "asks the model training pairs, or choose another data option, such as data=mixed"
             )
         return draw(pools, weights, self.examples, seed)
 

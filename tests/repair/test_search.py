@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -135,8 +136,8 @@ def test_what_looks_like_a_cheat_comes_last_and_then_the_rank_decides(koan: Task
     texts[0] = replace(texts[0], departures=tuple(doubts))
     search = Search(candidates=4, branches=3, suggestions=False, rounds=0, rustfix_first=False)
 
-    def chosen(**options: object) -> str:
-        result, _ = repaired(koan, checker, replace(search, **options), *texts)  # type: ignore[arg-type]
+    def chosen(**options: Any) -> str:
+        result, _ = repaired(koan, checker, replace(search, **options), *texts)
         return body(result.attempts[result.chosen].program)
 
     assert chosen(rank="chance") == body(fix) and chosen(rank="chance", careful=False) == body(stub)

@@ -169,7 +169,10 @@ def test_51_jobs_by_159_koans_stay_under_2_megabytes(tmp_path: Path, checker: Ch
     before = scores(tasks, lambda i: i % 3 == 0)
     jobs = []
     for n in range(51):
-        answer = lambda i, n=n: f"{tasks.tasks[i].broken}// answer {n} of {i:03}, {n * 159 + i:09}"  # noqa: E731
+
+        def answer(i: int, n: int = n) -> str:
+            return f"{tasks.tasks[i].broken}// answer {n} of {i:03}, {n * 159 + i:09}"
+
         after = scores(tasks, lambda i, n=n: (i * 7 + n) % 11 == 0, answer)
         jobs.append(job(tmp_path, [f"data.patterns=[pattern_{n}]"], before, after, number=n + 1))
     page = results_page("51 adapters", Found(tuple(jobs)), {tasks.digest: by_id(tasks)}, judge)
