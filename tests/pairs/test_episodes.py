@@ -76,7 +76,7 @@ def test_shares_seed_and_stream(pairs: TaskSet, path: Path) -> None:
 
 def test_without_episodes_there_is_nothing_to_learn(pairs: TaskSet, path: Path, tmp_path: Path) -> None:
     gone = Episodes(path=str(tmp_path / "gone.db"))
-    with pytest.raises(NothingToLearn, match=r"no attempt at a training pair .0 tasks.*Run a job with data=failures first"):
+    with pytest.raises(NothingToLearn, match=r"no attempt at a training pair .0 tasks.*Run a job with data=failures"):
         gone.compose(pairs, None, 0)
     assert not (tmp_path / "gone.db").exists()
     with pytest.raises(NothingToLearn, match="no attempt at a training pair in run wed"):
