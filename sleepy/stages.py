@@ -14,6 +14,7 @@ from sleepy.evaluate.answers import MEASURED
 from sleepy.evaluate.candidates import Adapted, Base, Live, Measured, Routed
 from sleepy.evaluate.clusters import clustered
 from sleepy.evaluate.examiner import Examiner
+from sleepy.evaluate.recovery import can_recover, recovery
 from sleepy.evaluate.stats import compare
 from sleepy.evaluate.strata import compare_unhelped
 from sleepy.exam.audit import audit, require_proof
@@ -220,13 +221,18 @@ def _artifacts_of(c: Context, candidate: Live) -> PurePosixPath:
 
 
 def export(c: Context, lab: Lab, result: Live) -> tuple[Delivery, Measured | None]:
-    """Files to take away, with the proof that they say what the merged weights say; measured too if asked."""
-    prompts = [e.prompt for e in lab.examples(lab.exam.tasks)]
+    """Files to take away, with the proof that they say what the merged weights say, and what they keep of the adapter;
+    measured too if asked."""
+    examples = lab.examples(lab.exam.tasks)
+    prompts = [e.prompt for e in examples]
     with c.watch.stage("export", unit="model"):
         name = f"{lab.base.name} {c.choices['algo']}"
         delivery = deliver(
             result, c.s.export, prompts, c.folder / "export", name, merged=c.folder / MERGED if c.s.merge.keep else None
         )
+    if isinstance(result, Adapted) and delivery.exported and c.s.export.recovery and can_recover(c.s.engine):
+        found = recovery(lab.examiner, delivery.exported, result, examples, c.s.export.recovery)
+        delivery = replace(delivery, recovery=found)
     log.export(c.run, delivery)
     if not (c.s.export.measure and delivery.exported):
         return delivery, None

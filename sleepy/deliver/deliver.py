@@ -13,6 +13,7 @@ from sleepy.deliver.export import Export, Files
 from sleepy.deliver.kept import Kept
 from sleepy.deliver.merge import merge
 from sleepy.evaluate.candidates import Adapted, Base, Exported, Live, Routed
+from sleepy.evaluate.recovery import Recovery
 from sleepy.gguf.adapter import adapter_gguf
 
 
@@ -26,12 +27,13 @@ class Delivery:
     modelfile: Path | None = None
     proof: str = ""
     kept: Kept | None = None
+    recovery: Recovery | None = None
     warnings: tuple[str, ...] = ()
 
     @property
-    def line(self) -> str:
-        """How the file was proven, and what it keeps of the update."""
-        return "; ".join([*([self.proof] if self.proof else []), *([self.kept.line] if self.kept else [])])
+    def held(self) -> tuple[str, ...]:
+        """What the file keeps of the adapter, a line for each figure."""
+        return tuple(found.line for found in (self.kept, self.recovery) if found)
 
 
 def deliver(
@@ -50,7 +52,7 @@ def deliver(
         files: Files = export.export(weights, candidate.model, adapter, prompts, folder, name)
     exported = Exported(candidate.model, files.gguf, candidate)
     adapters = (files.adapter_gguf,) if files.adapter_gguf else ()
-    return Delivery(exported, adapters, files.modelfile, files.proof, files.kept, files.warnings)
+    return Delivery(exported, adapters, files.modelfile, files.proof, files.kept, warnings=files.warnings)
 
 
 @contextmanager

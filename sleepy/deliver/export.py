@@ -44,6 +44,8 @@ class Export:
     modelfile: also write a Modelfile, for `ollama create` (not for a file that keeps less than half of the update).
     proof_prompts: on how many prompts the f16 file must answer as the merged model does. 0 leaves the proof out (0 to
         100).
+    recovery: for how many held-out answers to ask how likely they are under the base model, with the adapter, and under
+        the written file. 0 leaves it out (0 to 100).
     measure: ask the written model file the exam too. It becomes a further column of the report.
     """
 
@@ -52,6 +54,7 @@ class Export:
     adapter: bool = True
     modelfile: bool = True
     proof_prompts: int = ranged(2, at_least=0, at_most=100)
+    recovery: int = ranged(6, at_least=0, at_most=100)
     measure: bool = False
 
     def export(

@@ -115,11 +115,11 @@ class Examiner:
         draws = Draws(of=self.repair, samples=settings.samples, temperature=settings.temperature)
         return replace(self, repair=draws).measure(candidate, tasks, stage).scores
 
-    def ask(self, candidate: Candidate, prompts: Sequence[Prompt]) -> list[Completion]:
+    def ask(self, candidate: Candidate, prompts: Sequence[Prompt], stage: str = "ask") -> list[Completion]:
         """A candidate's answers to prompts that are no exam. It has at most one adapter, which answers them all."""
         name = next(iter(candidate.adapters), "")
         with (
-            self.stages.stage("ask", len(prompts), "prompt") as done,
+            self.stages.stage(stage, len(prompts), "prompt") as done,
             self.served(candidate) as served,
             self.engine.open(served) as session,
         ):

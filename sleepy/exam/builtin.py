@@ -43,6 +43,7 @@ class Builtin:
     sha256: digest of the whole set in that version, 64 hex digits.
     per_level: how many tasks of each level and family to take, from the first on. 0 takes all (at least 0).
     families: take only these families; empty takes all.
+    patterns: take only these patterns; empty takes all.
     """
 
     folder: str = "koans"
@@ -50,6 +51,7 @@ class Builtin:
     sha256: str = ""
     per_level: int = ranged(0, at_least=0)
     families: list[str] | None = None
+    patterns: list[str] | None = None
 
     def load(self) -> TaskSet:
         """The tasks. Raises DataError when the files are not those of this version."""
@@ -59,14 +61,23 @@ class Builtin:
                 f"the frozen set {self.folder} was changed: its digest is {whole.digest}, but version {self.version} "
                 f"has {self.sha256}. Restore its files, or give the changed set a new version and digest in conf/tasks/"
             )
-        known = list(dict.fromkeys(t.family for t in whole))
-        if wrong := [f for f in self.families or [] if f not in known]:
-            raise DataError(f"tasks.families: there is no {', '.join(wrong)}. Choose from {', '.join(known)}")
+        _require(self.families, "tasks.families", [t.family for t in whole])
+        _require(self.patterns, "tasks.patterns", [t.pattern for t in whole])
         seen: dict[tuple[str, int], int] = {}
         chosen: list[Task] = []
         for task in whole:
             place = seen[task.family, task.level] = seen.get((task.family, task.level), 0) + 1
-            if (not self.per_level or place <= self.per_level) and (not self.families or task.family in self.families):
+            ours = task.family in (self.families or [task.family]) and task.pattern in (self.patterns or [task.pattern])
+            if ours and (not self.per_level or place <= self.per_level):
                 chosen.append(task)
+        if not chosen:
+            raise DataError("tasks.families and tasks.patterns together leave no koan: no pattern is of these families")
         name = self.folder if len(chosen) == len(whole) else f"{self.folder}[{len(chosen)}]"
         return TaskSet(name, self.version, tuple(chosen))
+
+
+def _require(asked: list[str] | None, option: str, there: list[str]) -> None:
+    """Raises DataError for what is asked for and not there."""
+    known = list(dict.fromkeys(there))
+    if wrong := [word for word in asked or [] if word not in known]:
+        raise DataError(f"{option}: there is no {', '.join(wrong)}. Choose from {', '.join(known)}")

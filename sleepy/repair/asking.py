@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Self
 
-from sleepy.artifacts import Check, CheckJob, Prompt, Task
+from sleepy.artifacts import Check, CheckJob, Diagnostic, Prompt, Task
 from sleepy.errors import ConfigError
 from sleepy.options import choice, ranged
 from sleepy.repair._hints import advice, as_data, hints
@@ -29,8 +29,8 @@ class Asking:
 
     system: the system message.
     ask: the last line of the user's message.
-    diagnostics: which message of rustc the model sees: "short" (codes, places, labels, first help) or "full" (as rustc
-        prints it).
+    diagnostics: which message of rustc the model sees: "short" (codes, places, labels, first help), "no_help" (short
+        without the help, which often shows the repaired line) or "full" (as rustc prints it).
     hints: add advice on the errors, by code and message.
     hints_file: a YAML or JSON file with your own advice, which is tried before sleepy's: a list of entries with code,
         advice and perhaps message, a regular expression. "" is none.
@@ -46,7 +46,7 @@ class Asking:
 
     system: str = "You repair Rust programs. Answer with the whole repaired program in one code block and nothing else."
     ask: str = "Repair the program. Change as little as possible and keep what it does."
-    diagnostics: str = choice("short", "full")
+    diagnostics: str = choice("short", "no_help", "full")
     hints: bool = False
     hints_file: str = ""
     rustfix_first: bool = False
@@ -136,8 +136,7 @@ class Asking:
     ) -> tuple[dict[str, str], ...]:
         talk = [_says("system", self.system)]
         for shot in reversed(shots):  # the most alike stands next to the question
-            short = self.diagnostics == "short"
-            message = short_message(drawn_errors(shot), shot.broken) if short else shot.message
+            message = shot.message if self.diagnostics == "full" else self._short(drawn_errors(shot), shot.broken)
             talk.append(_says("user", _shows(shot, shot.broken) + self._error(shot, message)))
             talk.append(_says("assistant", _block(shot.fix)))
         for place, (program, check) in enumerate(states):
@@ -152,8 +151,10 @@ class Asking:
     def _said(self, check: Check, program: str) -> str:
         """What rustc says, as the model is shown it."""
         errors = check.diagnostics
-        short = self.diagnostics == "short"
-        return (short_message(errors, program) if short else full_message(errors)) or check.detail
+        return (full_message(errors) if self.diagnostics == "full" else self._short(errors, program)) or check.detail
+
+    def _short(self, errors: Sequence[Diagnostic], program: str) -> str:
+        return short_message(errors, program, help=self.diagnostics != "no_help")
 
     def _error(self, task: Task, message: str, advised: Sequence[str] = ()) -> str:
         shown = "".join(f"- {text}\n" for text in advised)

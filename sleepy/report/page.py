@@ -150,6 +150,8 @@ def _made(run: RunSummary) -> list[str]:
         facts.append(("export", f"{g.quantization}, {g.size} bytes; `{g.path}`, digest `{g.digest}`"))
     if run.proof:
         facts.append(("check of the export", run.proof))
+    if run.held:
+        facts.append(("what the file keeps", "; ".join(run.held)))
     stages = [[stage, duration(seconds)] for stage, seconds in run.seconds.items()]
     total = ["total", duration(sum(run.seconds.values()))]
     return [markdown_table(["what", "which"], facts), markdown_table(["stage", "time"], [*stages, total])]

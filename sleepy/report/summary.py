@@ -33,6 +33,7 @@ class RunSummary:
     mixes: (step, what it was trained on); the step is "" where there is only one. Empty if nothing was trained.
     adapter: None where there is not one trained adapter.
     gguf, proof: the exported file, and how it was checked; None and "" if nothing was exported.
+    held: what the file keeps of the adapter, a line for each figure.
     drawn: drawn answers of both; None where none were asked for.
     delivered: the exported file's own scores on the same koans.
     cached: which of "baseline", "trained" and "delivered" come from the cache and not from this run.
@@ -59,6 +60,7 @@ class RunSummary:
     adapter: Adapter | None = None
     gguf: GgufFile | None = None
     proof: str = ""
+    held: tuple[str, ...] = ()
     drawn: Drawn | None = None
     delivered: Scores | None = None
     cached: frozenset[str] = frozenset()

@@ -75,6 +75,8 @@ def show(run: RunSummary, files: ReportFiles, console: Console) -> None:
         line(delivery(run))
     if run.ability:
         line(run.ability.line)
+    for said in run.held:
+        line(said)
     if run.course:
         acc, bwt, fwt, forgetting = map(_measure, measures(run.course))
         line(f"stream of {len(run.course.steps)} tasks, accuracy in %, the rest in points, with 95 % intervals:")

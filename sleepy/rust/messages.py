@@ -20,9 +20,9 @@ _WORD = re.compile(r"[^\W\d]\w*|[?!&]")
 LINES_SHOWN = 6  # a short message names at most so many places and errors
 
 
-def short_message(diagnostics: Sequence[Diagnostic], program: str) -> str:
-    """rustc's errors with code, places and first help, without the source drawn again around every label: a third of
-    the tokens of the rendered text."""
+def short_message(diagnostics: Sequence[Diagnostic], program: str, help: bool = True) -> str:
+    """rustc's errors with code, places and first help (if `help`), without the source drawn again around every label: a
+    third of the tokens of the rendered text."""
     lines = program.split("\n")  # as rustc counts them, to which U+2028 or a form feed ends no line
     shown = []
     distinct = list({(d.code, d.message): d for d in reversed(diagnostics)}.values())[::-1]  # rustc repeats some
@@ -31,7 +31,7 @@ def short_message(diagnostics: Sequence[Diagnostic], program: str) -> str:
         for number, label in d.labels[:LINES_SHOWN]:
             source = lines[number - 1].strip() if 0 < number <= len(lines) else ""
             shown.append(f"  line {number}: `{source}`" + (f" <- {label}" if label else ""))
-        shown += [f"  help: {d.helps[0]}"] if d.helps else []
+        shown += [f"  help: {d.helps[0]}"] if help and d.helps else []
     if len(distinct) > LINES_SHOWN:
         shown.append(f"and {len(distinct) - LINES_SHOWN} more errors")
     return "\n".join(shown)

@@ -156,6 +156,8 @@ def export(run: Run, delivery: Delivery) -> None:
         run.metrics({"export/bytes": file.size})
     if delivery.kept:
         run.metrics({"export/kept": delivery.kept.share, "export/changed": delivery.kept.changed})
+    if delivery.recovery and delivery.recovery.share is not None:
+        run.metrics({"export/recovery": delivery.recovery.share})
     for adapter_file in delivery.adapters:
         run.artifact(adapter_file.path, "export" if delivery.exported else "export/adapters")
     if delivery.modelfile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sleepy.options import ranged
 from sleepy.train.algorithm import Algorithm
@@ -18,6 +19,8 @@ class Sam(Algorithm):
 
     rho: length of the step to the worst point nearby, in the units of w. 0 is plain fine-tuning (at least 0).
     """
+
+    mixed: ClassVar[bool] = False  # the way to w + e is shorter than a step of bf16
 
     rho: float = ranged(0.05, at_least=0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -29,6 +29,7 @@ class Trainer(Generic[State]):
     parameters: dict[str, Any]
     device: str
     state: State
+    mixed: bool = True  # see mixed_precision
     step: int = 0
     resumed: int = 0  # steps that a checkpoint brought
     kept: dict[str, Any] = field(default_factory=dict)
@@ -74,11 +75,12 @@ class Trainer(Generic[State]):
 
     def nll(self, batch: Batch) -> Any:
         """Negative log-likelihood of each answer token: see answer_nll."""
-        return answer_nll(self.model, batch)
+        return answer_nll(self.model, batch, self.mixed)
 
 
-def answer_nll(model: Any, batch: Batch) -> Any:
-    """Negative log-likelihood of each answer token under PEFT's `model`, shape (tokens,), in float32.
+def answer_nll(model: Any, batch: Batch, mixed: bool = True) -> Any:
+    """Negative log-likelihood of each answer token under PEFT's `model`, shape (tokens,), in float32; see
+    `mixed_precision` for `mixed`.
 
     The model's own forward computes it, with whatever it does to its logits (Gemma2 caps them, Granite and Cohere
     scale them); but its head sees only the positions that are learned, as it is a quarter of a small model's work.
@@ -90,7 +92,28 @@ def answer_nll(model: Any, batch: Batch) -> Any:
         lambda head, inputs: (inputs[0][batch.learn][None], *inputs[1:])
     )
     try:
-        logits = inner(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
+        with mixed_precision(model) if mixed else nullcontext():
+            logits = inner(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
     finally:
         hook.remove()
     return cross_entropy(logits[0].float(), batch.targets, reduction="none")
+
+
+@contextmanager
+def mixed_precision(model: Any) -> Iterator[None]:
+    """On a base model in bf16 the adapter's products are computed in bf16 too, in the block. Its weights, gradients and
+    moments stay in float32. Without this PEFT turns every layer's input and output into float32 and back, which takes
+    a third of a small model's step on a CPU. It stays that way for `model`: gradient checkpointing computes once more
+    after the block."""
+    import torch
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    inner = model.get_base_model()
+    if inner.dtype != torch.bfloat16 or getattr(inner, "is_quantized", False):
+        yield
+        return
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.cast_input_dtype_enabled = False
+    with torch.autocast(inner.device.type, torch.bfloat16):
+        yield

@@ -12,8 +12,9 @@ from statistics import median
 import pytest
 
 from sleepy.artifacts import Task, digest_of
+from sleepy.errors import DataError
 from sleepy.exam.audit import Finding, alike, audit, prove
-from sleepy.exam.builtin import every_koan, frozen
+from sleepy.exam.builtin import Builtin, every_koan, frozen
 from sleepy.exam.proof import PROOF, audit_everything, every_set
 from sleepy.exam.strata import NEITHER, stratum_of
 from sleepy.files import read_json
@@ -38,6 +39,17 @@ def test_the_sets_are_as_large_and_as_spread_as_they_say() -> None:
     for task in (*koans, *val, *ladder):
         low, high = LINES[task.level]
         assert low <= len(task.broken.splitlines()) <= high, task.id
+
+
+def test_a_set_can_be_asked_for_families_and_patterns() -> None:
+    whole = frozen("patterns")
+    fields = {"folder": "patterns", "version": whole.version, "sha256": whole.digest}
+    two = Builtin(**fields, patterns=["missing_mut", "use_after_move"]).load()
+    assert Counter(t.pattern for t in two) == {"missing_mut": 3, "use_after_move": 3} and two.name == "patterns[6]"
+    with pytest.raises(DataError, match=r"tasks.patterns: there is no mising_mut. Choose from .*missing_mut"):
+        Builtin(**fields, patterns=["mising_mut"]).load()
+    with pytest.raises(DataError, match="no pattern is of these families"):
+        Builtin(**fields, families=["lifetimes"], patterns=["missing_mut"]).load()
 
 
 def test_a_rung_of_the_ladder_turns_one_knob() -> None:

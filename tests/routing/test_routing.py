@@ -15,6 +15,7 @@ from sleepy.routing.error_code import ErrorCode
 from sleepy.routing.nearest import Nearest
 from sleepy.routing.none import NoRouting
 from sleepy.routing.oracle import Oracle
+from sleepy.routing.other import Other
 from sleepy.routing.route import Routing, accuracy
 from sleepy.rust.messages import spoken
 from sleepy.sandbox.checker import Checker
@@ -142,6 +143,16 @@ def test_oracle_and_none(pairs: TaskSet, koan: Task) -> None:
     assert Oracle().open(pairs, ["missing_mut"])(koan, check) == ""
     assert NoRouting().open(pairs, ["use_after_move"])(koan, check) == ""
     assert [r.routes for r in (NoRouting(), Oracle(), ErrorCode(), Nearest())] == [False, True, True, True]
+
+
+def test_other_never_asks_the_adapter_of_the_pattern_and_each_equally_often(pairs: TaskSet, koan: Task) -> None:
+    names = sorted({t.pattern for t in pairs})[:7]
+    route = Other().open(pairs, names[::-1])
+    chosen = [route(replace(koan, pattern=p), Check("compile", "")) for p in names]
+    assert sorted(chosen) == names and all(c != p for c, p in zip(chosen, names, strict=True))
+    assert route(replace(koan, pattern="no_such"), Check("compile", "")) == ""
+    with pytest.raises(ConfigError, match="at least two adapters"):
+        Other().open(pairs, names[:1])
 
 
 def test_a_routing_needs_an_engine_that_takes_adapters() -> None:

@@ -36,3 +36,4 @@ def test_a_short_message_names_each_error_once() -> None:
     assert shown == "error[E0382]: moved\n  line 1: `fn f() {}` <- here\n  line 9: ``\n  help: clone it"
     many = [Diagnostic("", f"m{i}", (), (), "") for i in range(9)]
     assert short_message(many, "").endswith("error: m5\nand 3 more errors")
+    assert short_message([one], "fn f() {}\n", help=False) == shown.removesuffix("\n  help: clone it")
