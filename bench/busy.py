@@ -1,9 +1,9 @@
-"""One answer after another on a quiet and on a busy machine, with OpenMP threads that wait or spin.
+"""One answer after another on a quiet and on a busy machine, with OpenMP threads that wait in several ways.
 
     python bench/busy.py FILE.gguf
 
-Prints the seconds of each case over those of the quiet, waiting one. The machine is made busy by processes that this
-script starts, two a core. A case that takes 30 times as long is ended and shown as "> 30".
+Prints the seconds of each case over those of sleepy's own way on the quiet machine. The machine is made busy by
+processes that this script starts, two a core. A case that takes 30 times as long is ended and shown as "> 30".
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ from sleepy.artifacts import Prompt, Served
 from sleepy.engines.llama_cpp import LlamaCpp
 from sleepy.machine import cores
 
+WAYS: dict[str, dict[str, str]] = {
+    "spin briefly (sleepy)": {},
+    "sleep at once": {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"},
+    "spin": {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "infinite"},
+}
 PROGRAM = "fn total(items: &[u32]) -> u32 {\n    items.iter().sum()\n}\n"
 
 
@@ -31,12 +36,12 @@ def answer(gguf: Path) -> float:
         return time.perf_counter() - start
 
 
-def timed(gguf: str, policy: str, limit: float | None) -> float | None:
+def timed(gguf: str, variables: dict[str, str], limit: float | None) -> float | None:
     """Seconds of `answer` in a process of its own, or None when it took longer than `limit` seconds."""
     try:
         done = subprocess.run(
             [sys.executable, __file__, "--answer", gguf],
-            env=os.environ | {"OMP_WAIT_POLICY": policy},
+            env=os.environ | variables,
             capture_output=True,
             text=True,
             check=True,
@@ -49,22 +54,24 @@ def timed(gguf: str, policy: str, limit: float | None) -> float | None:
 
 def main(gguf: str) -> None:
     """Print the table."""
-    unit = timed(gguf, "passive", None)
+    unit = timed(gguf, {}, None)
     assert unit is not None
-    print("machine  threads  ratio\nquiet    wait     1.0")
-    print(f"quiet    spin     {(timed(gguf, 'active', None) or 0) / unit:.1f}")
-    rivals = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * cores())]
+    print("machine  waiting threads        ratio")
+    rivals: list[subprocess.Popen[bytes]] = []
     try:
-        for name, policy in (("wait", "passive"), ("spin", "active")):
-            took = timed(gguf, policy, 30 * unit + 20)
-            print(f"busy     {name}     " + (f"{took / unit:.1f}" if took else "> 30"), flush=True)
+        for machine in ("quiet", "busy"):
+            if machine == "busy":
+                rivals = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * cores())]
+            for name, variables in WAYS.items():
+                took = timed(gguf, variables, 30 * unit + 20)
+                print(f"{machine:8} {name:22} " + (f"{took / unit:.2f}" if took else "> 30"), flush=True)
     finally:
         for rival in rivals:
             rival.kill()
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--answer"]:
+    if sys.argv[1] == "--answer":
         print(answer(Path(sys.argv[2])))
     else:
         main(sys.argv[1])

@@ -4,7 +4,8 @@ import os
 
 __version__ = "0.1.0"
 
-# OpenMP reads this when llama.cpp or torch is loaded, so it is set before both. A thread that waits spins otherwise: on
-# a busy machine it takes the core that the thread it waits for needs, and an answer takes 40 times as long instead of
-# nine. On a quiet one it costs 15 %, and more with the smallest models (docs/results/main-job.md, bench/busy.py).
+# OpenMP reads these when llama.cpp or torch is loaded, so they are set before both. By default a waiting thread spins
+# for milliseconds: on a busy machine it takes the core that the thread it waits for needs. One that sleeps at once
+# makes a token take twice as long on a quiet machine. So it spins for some microseconds, then sleeps (bench/busy.py).
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
