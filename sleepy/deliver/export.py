@@ -54,7 +54,7 @@ class Export:
     adapter: bool = True
     modelfile: bool = True
     proof_prompts: int = ranged(2, at_least=0, at_most=100)
-    recovery: int = ranged(6, at_least=0, at_most=100)
+    recovery: int = ranged(3, at_least=0, at_most=100)
     measure: bool = False
 
     def export(
