@@ -45,11 +45,13 @@ class Expected(NamedTuple):
 def expected(ours: Mapping[str, str], earlier: Sequence[Stored], asks: Asks) -> Expected | None:
     """The times of a run with the parameters `ours`, by the one of the finished runs `earlier` that differs in the
     fewest parameters (of several, the newest): generation in proportion to the koans, training in proportion to the
-    pairs that it goes through. What the cache has already takes no time. None where there is no run like it."""
+    pairs that it goes through. What the cache has already takes no time. None where there is no run like it. A run whose
+    training went on from a checkpoint is none to go by."""
     alike = []
     for run in earlier:
         differing = [key for key in {**ours, **run.data.params} if ours.get(key) != run.data.params.get(key)]
-        if _spent(run) and not any(key.startswith(_SAME) for key in differing):
+        whole = not run.data.metrics.get("train/resumed")
+        if _spent(run) and whole and not any(key.startswith(_SAME) for key in differing):
             changed = [key for key in differing if not key.startswith(_NO_EFFECT)]
             alike.append((len(changed), -run.info.start_time, run.info.run_id, run, changed))
     if not alike:

@@ -55,9 +55,16 @@ def test_the_most_similar_run_counts_then_the_newest() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [{"stages": "[prove]"}, {"env__cpu": "y"}, {"model__name": "n"}, {"algo___target_": "grpo"}, {"figures": {}}],
+    [
+        {"stages": "[prove]"},
+        {"env__cpu": "y"},
+        {"model__name": "n"},
+        {"algo___target_": "grpo"},
+        {"figures": {}},
+        {"figures": {**TIMES, **FIGURES, "train/resumed": 8}},
+    ],
 )
-def test_of_another_machine_model_or_algorithm_nothing_is_known(other: Any) -> None:
+def test_of_another_machine_model_or_algorithm_or_half_a_training_nothing_is_known(other: Any) -> None:
     assert expected(OURS, [ran("a", **other)], Asks(20, 9)) is None
 
 
