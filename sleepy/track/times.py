@@ -45,8 +45,8 @@ class Expected(NamedTuple):
 def expected(ours: Mapping[str, str], earlier: Sequence[Stored], asks: Asks) -> Expected | None:
     """The times of a run with the parameters `ours`, by the one of the finished runs `earlier` that differs in the
     fewest parameters (of several, the newest): generation in proportion to the koans, training in proportion to the
-    pairs that it goes through. What the cache has already takes no time. None where there is no run like it. A run whose
-    training went on from a checkpoint is none to go by."""
+    pairs that it goes through. What the cache has already takes no time. A run whose training went on from a checkpoint
+    is none to go by. None where there is no run like it."""
     alike = []
     for run in earlier:
         differing = [key for key in {**ours, **run.data.params} if ours.get(key) != run.data.params.get(key)]
