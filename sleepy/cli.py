@@ -131,6 +131,10 @@ def _for_hydra(typed: list[str]) -> list[str]:
     if not (asked.config_path or asked.config_name):  # a recorded config has its choices written out
         line = [*line, *_searching(asked.overrides)]
     sweeps = asked.multirun or "hydra.mode=MULTIRUN" in asked.overrides
+    if sweeps:
+        from sleepy.sweep.words import require_launcher
+
+        require_launcher(asked.overrides)
     if asked.config_path:  # Hydra would look for it beside run.py alone
         here = Path(asked.config_path).resolve()
         line = [str(here) if word == asked.config_path and here.is_dir() else word for word in line]

@@ -5,14 +5,23 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from sleepy.errors import ConfigError
 from sleepy.explain import swept_values
 from sleepy.options import CONF, groups
 
 RECORDED = "++hydra.sweeper._target_=hydra_plugins.sleepy_sweeper.SleepySweeper"  # for a config that chose no sweeper
+# The launchers that come with an extra, and the module that it brings.
+_SUBMITIT = ("submitit", "hydra_plugins.hydra_submitit_launcher")
+_EXTRAS = {
+    "joblib": ("joblib", "hydra_plugins.hydra_joblib_launcher"),
+    "ray": ("ray", "ray"),
+    **dict.fromkeys(("slurm", "submitit_slurm", "submitit_local"), _SUBMITIT),
+}
 _TYPED: dict[str, str] = {}  # words of the command line as they were typed, by what Hydra was given in their place
 
 
@@ -35,6 +44,15 @@ def first_choices(line: list[str], overrides: list[str]) -> list[str]:
                 _TYPED[f"{group}={values[0]}"] = word
     given = {word: first for first, word in _TYPED.items()}
     return [given.get(word, word) for word in line]
+
+
+def require_launcher(overrides: Sequence[str]) -> None:
+    """Raises ConfigError for a launcher whose package is not installed."""
+    for word in overrides:
+        key, _, name = word.partition("=")
+        extra, module = _EXTRAS.get(name, ("", "")) if key == "hydra/launcher" else ("", "")
+        if extra and find_spec(module) is None:
+            raise ConfigError(f"{word} needs a package that is not installed: pip install -e '.[{extra}]'")
 
 
 def typed(words: Sequence[str]) -> list[str]:
