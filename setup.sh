@@ -4,7 +4,7 @@
 #
 #   bash setup.sh                what run.py needs
 #   bash setup.sh dev            and what tests and linters need
-#   bash setup.sh quant|cuda|rl|ollama ...   further extras of pyproject.toml; several may be named
+#   bash setup.sh quant|cuda|rl|ollama|joblib|submitit|ray ...   further extras of pyproject.toml; several may be named
 #
 # Takes 2 GB of disk (several more with CUDA) and 1 GB of memory; the main job then takes 3 GB in the cache and up to
 # 10 GB of memory.
@@ -13,7 +13,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 OLDEST_RUST=88 # rustc 1.88, the first with let chains, which koans use; sleepy/sandbox/rustc.py asks for the same
-EXTRAS=" dev quant cuda rl ollama "
+EXTRAS=" dev quant cuda rl ollama joblib submitit ray "
 WHEELS=${XDG_CACHE_HOME:-$HOME/.cache}/sleepy/wheels
 PY=.venv/bin/python
 STAMP=.venv/sleepy-setup

@@ -84,6 +84,8 @@ def wrong(word: str, keys: dict[str, set[str]]) -> str:
     """Why `key=value` is no option of sleepy's; "" if it is one."""
     key, _, value = word.partition("=")
     first, _, rest = key.removeprefix("+").partition(".")
+    if key.startswith("hydra.launcher."):  # Hydra refuses a wrong one when the line is composed
+        return ""
     if rest:
         return "" if rest.split(".")[0] in keys.get(first, set()) else f"{key}: no such key"
     if first in (*GROUPS, "experiment"):

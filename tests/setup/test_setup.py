@@ -122,7 +122,7 @@ def test_extras_are_those_of_the_project(checkout: Checkout) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert offered and sorted(offered[1].split()) == sorted(project["optional-dependencies"])
     assert checkout.setup("deev").status == 1 and checkout.calls == []
-    assert "there is no extra 'deev'; choose from: dev quant cuda rl ollama" in checkout.said
+    assert "there is no extra 'deev'; choose from: dev quant cuda rl ollama joblib submitit ray" in checkout.said
 
 
 @pytest.mark.parametrize(("version", "line"), [
