@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sleepy.evaluate.stats import compare, detectable, holm, score_interval
+from sleepy.evaluate.several import max_t
+from sleepy.evaluate.stats import compare, detectable, score_interval
 from sleepy.results import Scores
 from sleepy.results_page.rows import Row
 
@@ -21,8 +22,8 @@ class Difference:
 
     of_seeds: that of each run. spread: their standard deviation (n - 1); None for one run. fixes, regressions: koans
     gained and lost, as the mean over runs. interval: 95 %; for one run Tango's score interval, for several by bootstrap
-    over seeds, patterns and koans. p_value: McNemar's exact test, corrected for the number of rows (Holm); None for
-    several runs, where the interval says it.
+    over seeds, patterns and koans. p_value: of McNemar's exact test, such that it holds for all rows on the same koans
+    together (step-down max-T); None for several runs, where the interval says it.
     """
 
     koans: int
@@ -77,11 +78,15 @@ class Draws:
 def differences(rows: Sequence[Row], draws: Draws) -> list[Difference | None]:
     """Each row's difference; None where it is paired with nothing."""
     found = [_difference(row, draws) if _comparable(row) else None for row in rows]
-    tested = [i for i, d in enumerate(found) if d and d.p_value is not None]
-    corrected = holm([p for i in tested if (d := found[i]) and (p := d.p_value) is not None])
-    for i, p_value in zip(tested, corrected, strict=True):
-        if d := found[i]:
-            found[i] = replace(d, p_value=p_value)
+    together: dict[str, list[int]] = {}  # rows of one run each, by their koans
+    for i, d in enumerate(found):
+        if d and d.p_value is not None:
+            together.setdefault(rows[i].after[0].tasks_digest, []).append(i)
+    for places in together.values():
+        adjusted = max_t([_changes(*rows[i].pairs[0]) for i in places])
+        for i, p_value in zip(places, adjusted, strict=True):
+            if d := found[i]:
+                found[i] = replace(d, p_value=p_value)
     return found
 
 

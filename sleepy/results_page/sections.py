@@ -30,10 +30,10 @@ STREAMS = (
     "The share of each task's koans that passed after each step of the stream, in percent; tasks across, steps down."
 )
 NOTES = (
-    "Intervals of one run are Tango's score intervals for paired outcomes; p is McNemar's exact test, corrected for "
-    "the number of rows (Holm). A row of several seeds has the mean, the standard deviation between seeds, and an "
-    "interval by bootstrap over seeds, patterns and koans, which is rough with two or three seeds. The intervals of "
-    "effects come from the same bootstrap."
+    "Intervals of one run are Tango's score intervals for paired outcomes. p holds for all rows on the same koans "
+    "together (step-down max-T; of a single row it is McNemar's exact test). A row of several seeds has the mean, the "
+    "standard deviation between seeds, and an interval by bootstrap over seeds, patterns and koans, which is rough "
+    "with two or three seeds. The intervals of effects come from the same bootstrap."
 )
 
 

@@ -65,7 +65,7 @@ def _cells(number: int, row: Row, d: Difference | None) -> dict[str, Cell]:
         "seeds": Cell(", ".join(row.seeds) if several else "", None, "word"),
         "passed": Cell(f"{few(mean)} of {total}", mean / total),
         "difference": Cell("", None), "95 %": Cell("", None, "number quiet"), "between seeds": Cell("", None),
-        "gained": Cell("", None), "lost": Cell("", None), "p (Holm)": Cell("", None),
+        "gained": Cell("", None), "lost": Cell("", None), "p": Cell("", None),
     }  # fmt: skip
     if d:
         sure = " sure" if d.beyond_chance else ""
@@ -76,7 +76,7 @@ def _cells(number: int, row: Row, d: Difference | None) -> dict[str, Cell]:
         if d.spread is not None:
             cells["between seeds"] = Cell(f"± {100 * d.spread:.1f}", d.spread)
         if d.p_value is not None:
-            cells["p (Holm)"] = Cell(f"{d.p_value:.2g}", d.p_value)
+            cells["p"] = Cell(f"{d.p_value:.2g}", d.p_value)
     cells["time"] = Cell(duration(seconds(row)), seconds(row))
     cells["adapter"] = Cell(f"{size / 1e6:.1f} MB" if size else "", size or None)
     return cells

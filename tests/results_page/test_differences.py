@@ -38,12 +38,13 @@ def test_one_run_is_compared_koan_by_koan() -> None:
     assert found.beyond_chance and not of(first(3)).beyond_chance
 
 
-def test_p_values_are_corrected_for_the_number_of_rows() -> None:
-    found = differences([row(first(12)), row(first(3))], Draws())
-    assert [d.p_value for d in found if d] == [
-        2 * compare(BEFORE, first(12)).p_value,
-        compare(BEFORE, first(3)).p_value,
-    ]
+def test_p_values_hold_for_all_rows_on_the_same_koans_together() -> None:
+    alone = compare(BEFORE, first(12)).p_value
+    others = scores(KOANS, lambda i: i % 4 == 0 or i >= 12)  # as many, and none of the same
+    same = differences([row(first(12)), row(first(12))], Draws())
+    apart = differences([row(first(12)), row(others)], Draws())
+    assert [d.p_value for d in same if d] == pytest.approx([alone, alone])
+    assert all(d and d.p_value and 1.5 * alone < d.p_value <= 2.5 * alone for d in apart)
 
 
 def test_seeds_are_one_row_with_mean_and_spread() -> None:
