@@ -7,6 +7,7 @@ Its process ends with the job (max_calls=1), so that no job finds what another o
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -66,10 +67,10 @@ def launched(jobs: Sequence[Job], asked: Resources) -> list[JobReturn]:
     import ray
     from hydra.core.singleton import Singleton
 
-    own = asked.address == "local"
     try:
-        ray.init(asked.address, log_to_driver=True, include_dashboard=False if own else None)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+        _reach(asked.address)
+        ray.init(asked.address, include_dashboard=False if asked.address == "local" else None)
+    except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"hydra.launcher.address={asked.address}: {' '.join(str(error).split())}") from error
     try:
         _require_node(ray.nodes(), asked)
@@ -98,6 +99,13 @@ def _ours() -> dict[str, str]:
     """The variables of this process that change what a job does, or where."""
     names = ("SLEEPY_CACHE", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "HYDRA_FULL_ERROR", "PYTHONPATH")
     return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def _reach(address: str) -> None:
+    """Raises OSError where nothing answers at an address with a port: Ray would end this process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _require_node(nodes: Sequence[dict[str, Any]], asked: Resources) -> None:

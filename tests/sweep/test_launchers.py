@@ -74,7 +74,7 @@ def test_a_job_whose_node_is_taken_away_is_done_on_another(
 
 def test_a_cluster_that_is_not_there_and_a_node_that_is_too_small(tmp_path: Path, tiny_words: list[str]) -> None:
     ray = ["-m", "hydra/launcher=ray", *tiny_words, *QUICK, "seed=0,1"]
-    gone = sleepy(tmp_path, *ray, "hydra.launcher.address=127.0.0.1:9", RAY_gcs_rpc_server_reconnect_timeout_s="1")
+    gone = sleepy(tmp_path, *ray, "hydra.launcher.address=127.0.0.1:9")
     assert gone.returncode == 1 and "error: hydra.launcher.address=127.0.0.1:9: " in gone.stderr
     small = sleepy(tmp_path, *ray, "hydra.launcher.cpus=4096")
     assert small.returncode == 1 and "no node of the cluster has so many. There is " in small.stderr
