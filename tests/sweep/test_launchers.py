@@ -22,7 +22,7 @@ QUICK = ["train.steps=2", "train.checkpoint_every=1", "stages=[fetch,prove,basel
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["joblib", "ray", "submitit_local"])
+@pytest.mark.parametrize("launcher", ["joblib", pytest.param("ray", marks=pytest.mark.nightly), "submitit_local"])
 def test_a_launcher_does_the_jobs_that_a_single_run_does_and_goes_on_after_one_that_fails(
     launcher: str, tmp_path: Path, tiny_words: list[str], run: Callable[..., Any]
 ) -> None:
@@ -51,7 +51,7 @@ def cluster() -> Iterator[Any]:
         found.shutdown()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_job_whose_node_is_taken_away_is_done_on_another(
     cluster: Any, tmp_path: Path, tiny_words: list[str], run: Callable[..., Any]
 ) -> None:
@@ -72,12 +72,18 @@ def test_a_job_whose_node_is_taken_away_is_done_on_another(
     assert len([r for r in runs(tmp_path) if "sleepy.words" in r.data.tags and r.info.status == "RUNNING"]) <= 1
 
 
-def test_a_cluster_that_is_not_there_and_a_node_that_is_too_small(tmp_path: Path, tiny_words: list[str]) -> None:
-    ray = ["-m", "hydra/launcher=ray", *tiny_words, *QUICK, "seed=0,1"]
-    gone = sleepy(tmp_path, *ray, "hydra.launcher.address=127.0.0.1:9")
-    assert gone.returncode == 1 and "error: hydra.launcher.address=127.0.0.1:9: " in gone.stderr
-    small = sleepy(tmp_path, *ray, "hydra.launcher.cpus=4096")
-    assert small.returncode == 1 and "no node of the cluster has so many. There is " in small.stderr
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("hydra.launcher.address=127.0.0.1:9", "error: hydra.launcher.address=127.0.0.1:9: "),
+        pytest.param(
+            "hydra.launcher.cpus=4096", "no node of the cluster has so many. There is ", marks=pytest.mark.nightly
+        ),
+    ],
+)
+def test_a_cluster_that_cannot_be_used(word: str, said: str, tmp_path: Path, tiny_words: list[str]) -> None:
+    done = sleepy(tmp_path, "-m", "hydra/launcher=ray", word, *tiny_words, *QUICK, "seed=0,1")
+    assert done.returncode == 1 and said in done.stderr
 
 
 def test_a_launcher_without_its_package_is_refused_by_the_name_of_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
