@@ -1,6 +1,6 @@
 """One answer after another on a quiet and on a busy machine, with OpenMP threads that wait in several ways.
 
-    python bench/busy.py FILE.gguf
+    python bench/busy.py [MODEL]       qwen2.5-coder-0.5b
 
 Prints the seconds of each case over those of sleepy's own way on the quiet machine. The machine is made busy by
 processes that this script starts, two a core. A case that takes 10 times as long is ended and shown as "> 10".
@@ -14,9 +14,13 @@ import sys
 import time
 from pathlib import Path
 
+from hydra import compose, initialize_config_dir
+
 from sleepy.artifacts import Prompt, Served
 from sleepy.engines.llama_cpp import LlamaCpp
 from sleepy.machine import cores
+from sleepy.options import CONF
+from sleepy.settings import register, settings
 
 WAYS: dict[str, dict[str, str]] = {
     "spin briefly (sleepy)": {},
@@ -52,8 +56,12 @@ def timed(gguf: str, variables: dict[str, str], limit: float | None) -> float | 
     return float(done.stdout.split()[-1])
 
 
-def main(gguf: str) -> None:
+def main(model: str = "qwen2.5-coder-0.5b") -> None:
     """Print the table."""
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        opts = settings(compose("config", [f"model={model}"]))
+    gguf = str(opts.model.fetch(Path(opts.cache).expanduser()).gguf)
     timed(gguf, {}, None)  # the file is in memory then
     unit = timed(gguf, {}, None)
     assert unit is not None
@@ -72,7 +80,7 @@ def main(gguf: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--answer":
+    if sys.argv[1:2] == ["--answer"]:
         print(answer(Path(sys.argv[2])))
     else:
-        main(sys.argv[1])
+        main(*sys.argv[1:])
