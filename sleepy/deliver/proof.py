@@ -11,7 +11,7 @@ from sleepy.artifacts import Prompt
 from sleepy.errors import ModelError
 from sleepy.gguf.header import read_header
 from sleepy.gguf.llama import header, tokenize
-from sleepy.machine import cores
+from sleepy.machine import threads
 from sleepy.tensors import WEIGHTS
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ def _answers(gguf: Path, prompts: Sequence[list[int]], tokens: int) -> list[_Ans
             str(gguf),
             n_ctx=max(map(len, prompts)) + tokens,
             n_batch=512,
-            n_threads=cores(),
-            n_threads_batch=cores(),
+            n_threads=threads(),
+            n_threads_batch=threads(),
             verbose=False,
         )
     except (ValueError, RuntimeError) as error:

@@ -14,7 +14,7 @@ from sleepy.engines.engine import NONE_KNOWN, Done, Engine, Known, ignore, in_de
 from sleepy.engines.hot import LlamaAdapters
 from sleepy.engines.lookup import Lookup
 from sleepy.errors import EngineError
-from sleepy.machine import cores
+from sleepy.machine import threads as all_threads
 from sleepy.options import ranged
 
 _WORTH_KEEPING = 64  # tokens; fewer are evaluated again, because splitting a prompt elsewhere can flip a near-tie
@@ -25,7 +25,7 @@ class LlamaCpp(Engine):
     """Answers one prompt at a time, adapter by adapter; the common prefix of an adapter's prompts is evaluated once.
 
     context: tokens that a prompt and its answer may have together (256 to 131072).
-    threads: CPU threads; 0 uses every core (0 to 1024).
+    threads: CPU threads; 0 uses every core, or as many as OMP_NUM_THREADS says (0 to 1024).
     lookup: propose the broken program's own tokens and check many of them at once. This does not change the answer.
     """
 
@@ -44,7 +44,7 @@ class LlamaCpp(Engine):
 
         if not model.gguf.is_file():
             raise EngineError(f"There is no model file {model.gguf}: run the export stage, or fetch the model again")
-        threads = self.threads or cores()
+        threads = self.threads or all_threads()
         try:
             llama = Llama(
                 str(model.gguf),

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sleepy.errors import ConfigError
-from sleepy.machine import cores
+from sleepy.machine import cores, threads
 from sleepy.sweep import words as sweep_words
 from tests.jobs import ROOT, runs, sleepy
 from tests.sweep.test_sweep import finished, rows
@@ -98,4 +98,4 @@ def test_jobs_side_by_side_divide_the_cores(monkeypatch: pytest.MonkeyPatch) -> 
     there = cores()
     for said, expected in (("1", 1), ("1,2", 1), ("9999", there), ("0", there), ("", there), ("x", there)):
         monkeypatch.setenv("OMP_NUM_THREADS", said)
-        assert cores() == expected
+        assert threads() == expected
