@@ -23,11 +23,11 @@ class RayLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """See Launcher.launch."""
-        from sleepy.sweep.on_ray import Job, Resources, launched
+        from sleepy.sweep.on_ray import RemoteJob, Resources, launched
 
         resources = Resources(self.address, self.cpus, self.gpus, self.retries)
         jobs = [
-            Job(self.config, self.context, self.task, tuple(words), initial_job_idx + i)
+            RemoteJob(self.config, self.context, self.task, tuple(words), initial_job_idx + i)
             for i, words in enumerate(job_overrides)
         ]
         return launched(jobs, resources)

@@ -45,7 +45,7 @@ class Export:
     proof_prompts: on how many prompts the f16 file must answer as the merged model does. 0 leaves the proof out (0 to
         100).
     recovery: for how many held-out answers to ask how likely they are under the base model, with the adapter, and under
-        the written file. 0 leaves it out (0 to 100).
+        the written file. 0 leaves it out, and so does every engine but llama_cpp (0 to 100).
     measure: ask the written model file the exam too. It becomes a further column of the report.
     """
 

@@ -28,7 +28,7 @@ class Resources(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Job:
+class RemoteJob:
     """What a worker is given: Hydra's config of the sweep, its context, the function to call, the job's words and its
     number."""
 
@@ -61,7 +61,7 @@ class Job:
         )
 
 
-def launched(jobs: Sequence[Job], asked: Resources) -> list[JobReturn]:
+def launched(jobs: Sequence[RemoteJob], asked: Resources) -> list[JobReturn]:
     """What the jobs came to, in their order. One that fails, or whose process dies too often, does not stop the others.
     Raises ConfigError for a cluster that is not there, or that has no node for such a job."""
     import ray
@@ -90,7 +90,7 @@ def launched(jobs: Sequence[Job], asked: Resources) -> list[JobReturn]:
         ray.shutdown()
 
 
-def _work(job: Job, singletons: Any, folder: str) -> JobReturn:
+def _work(job: RemoteJob, singletons: Any, folder: str) -> JobReturn:
     os.chdir(folder)
     return job.run(singletons)
 
@@ -119,7 +119,7 @@ def _require_node(nodes: Sequence[dict[str, Any]], asked: Resources) -> None:
         )
 
 
-def _result(ray: Any, left: Any, job: Job) -> JobReturn:
+def _result(ray: Any, left: Any, job: RemoteJob) -> JobReturn:
     try:
         found: JobReturn = ray.get(left)
     except ray.exceptions.RayError as error:  # the process died more often than it may

@@ -36,7 +36,7 @@ class Algorithm:
     needs_programs: ClassVar[bool] = False  # whether it asks for a pair's own programs, which chats have not
     needs_past: ClassVar[bool] = False  # whether without a past it is plain fine-tuning
     keeps_base: ClassVar[bool] = True  # whether the base model is afterwards what it was before, to the bit
-    mixed: ClassVar[bool] = True  # whether bf16 is exact enough for products with what trains
+    mixed_precision: ClassVar[bool] = True  # whether bf16 is exact enough for products with what trains
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft")  # whose versions the result depends on
 
     def fit(self, training: Training) -> Adapter:
@@ -88,7 +88,7 @@ class Algorithm:
         model.train()
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         optimizer = torch.optim.AdamW(parameters.values(), lr=settings.lr, weight_decay=settings.weight_decay)
-        return Trainer(training, model, tokenizer, optimizer, parameters, device, state, self.mixed)
+        return Trainer(training, model, tokenizer, optimizer, parameters, device, state, self.mixed_precision)
 
     def check_machine(self, train: Train, device: str) -> None:
         """Raises ConfigError for what this machine cannot do, before anything is fetched."""

@@ -32,7 +32,7 @@ class Osf(Algorithm):
     """
 
     keeps_base = False  # forward hooks stay on it
-    mixed = False  # whole weights train, in float32
+    mixed_precision = False  # whole weights train, in float32
 
     rank: int = ranged(0, at_least=0)
 

@@ -20,7 +20,7 @@ class Sam(Algorithm):
     rho: length of the step to the worst point nearby, in the units of w. 0 is plain fine-tuning (at least 0).
     """
 
-    mixed: ClassVar[bool] = False  # the way to w + e is shorter than a step of bf16
+    mixed_precision: ClassVar[bool] = False  # the way to w + e is shorter than a step of bf16
 
     rho: float = ranged(0.05, at_least=0)
 

@@ -29,7 +29,7 @@ class Trainer(Generic[State]):
     parameters: dict[str, Any]
     device: str
     state: State
-    mixed: bool = True  # see mixed_precision
+    mixed_precision: bool = True  # see in_bf16
     step: int = 0
     resumed: int = 0  # steps that a checkpoint brought
     kept: dict[str, Any] = field(default_factory=dict)
@@ -75,12 +75,12 @@ class Trainer(Generic[State]):
 
     def nll(self, batch: Batch) -> Any:
         """Negative log-likelihood of each answer token: see answer_nll."""
-        return answer_nll(self.model, batch, self.mixed)
+        return answer_nll(self.model, batch, self.mixed_precision)
 
 
-def answer_nll(model: Any, batch: Batch, mixed: bool = True) -> Any:
-    """Negative log-likelihood of each answer token under PEFT's `model`, shape (tokens,), in float32; see
-    `mixed_precision` for `mixed`.
+def answer_nll(model: Any, batch: Batch, mixed_precision: bool = True) -> Any:
+    """Negative log-likelihood of each answer token under PEFT's `model`, shape (tokens,), in float32. With
+    `mixed_precision` it is computed as `in_bf16` says.
 
     The model's own forward computes it, with whatever it does to its logits (Gemma2 caps them, Granite and Cohere
     scale them); but its head sees only the positions that are learned, as it is a quarter of a small model's work.
@@ -92,7 +92,7 @@ def answer_nll(model: Any, batch: Batch, mixed: bool = True) -> Any:
         lambda head, inputs: (inputs[0][batch.learn][None], *inputs[1:])
     )
     try:
-        with mixed_precision(model) if mixed else nullcontext():
+        with in_bf16(model) if mixed_precision else nullcontext():
             logits = inner(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
     finally:
         hook.remove()
@@ -100,10 +100,10 @@ def answer_nll(model: Any, batch: Batch, mixed: bool = True) -> Any:
 
 
 @contextmanager
-def mixed_precision(model: Any) -> Iterator[None]:
+def in_bf16(model: Any) -> Iterator[None]:
     """On a base model in bf16 the adapter's products are computed in bf16 too, in the block. Its weights, gradients and
     moments stay in float32. Without this PEFT turns every layer's input and output into float32 and back, which takes
-    a third of a small model's step on a CPU. It stays that way for `model`: gradient checkpointing computes once more
+    a quarter of a small model's step on a CPU. It stays that way for `model`: gradient checkpointing computes once more
     after the block."""
     import torch
     from peft.tuners.tuners_utils import BaseTunerLayer

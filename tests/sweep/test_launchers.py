@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -33,10 +32,27 @@ def test_a_launcher_does_the_jobs_that_a_single_run_does_and_goes_on_after_one_t
     assert "train.max_length=8000" in job.data.tags["sleepy.words"]
     (failed,) = [row for row in rows(done.stdout) if "train.max_length=64" in row[0]]
     assert failed[1] == "failed" and "longer than train.max_length=64" in failed[2]
-    if launcher != "submitit_local":  # which divides nothing: it starts all at once
-        assert job.data.params["env.threads"] == str(1 if launcher == "ray" else max(1, os.cpu_count() or 1) // 2)
     alone = run(*QUICK, "train.max_length=8000")
     assert job.data.tags["adapter.digest"] == alone.data.tags["adapter.digest"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "share"),
+    [
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], max(1, cores() // 2)),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=1"], cores()),
+        pytest.param(["hydra/launcher=ray", "hydra.launcher.cpus=2"], 2, marks=pytest.mark.nightly),
+    ],
+)
+def test_each_job_has_its_share_of_the_cores(
+    words: list[str], share: int, tmp_path: Path, tiny_words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")  # which the tests have at 1
+    done = sleepy(tmp_path, "-m", *words, *tiny_words, "stages=[fetch,prove]", "seed=0,1")
+    assert done.returncode == 0, done.stderr
+    jobs = [found for found in runs(tmp_path) if "sleepy.words" in found.data.tags]
+    assert [found.data.params["env.threads"] for found in jobs] == [str(share)] * 2
 
 
 @pytest.fixture

@@ -57,4 +57,4 @@ def test_a_base_in_float32_is_computed_as_it_was(tiny: BaseModel) -> None:
 
 
 def test_who_takes_steps_that_bf16_rounds_away_does_without() -> None:
-    assert Sft.mixed and not Sam.mixed and not Osf.mixed
+    assert Sft.mixed_precision and not Sam.mixed_precision and not Osf.mixed_precision
