@@ -71,9 +71,7 @@ class Builtin:
             if ours and (not self.per_level or place <= self.per_level):
                 chosen.append(task)
         if not chosen:
-            raise DataError(
-                "tasks.families, tasks.patterns and tasks.per_level leave no koan. Leave one of them out"
-            )
+            raise DataError("tasks.families, tasks.patterns and tasks.per_level leave no koan. Leave one of them out")
         name = self.folder if len(chosen) == len(whole) else f"{self.folder}[{len(chosen)}]"
         return TaskSet(name, self.version, tuple(chosen))
 
