@@ -22,7 +22,7 @@ def repair(c: Context) -> None:
     base = fetch(c)
     checker = c.s.sandbox.open(c.cache)
     candidate = to_repair_with(c.tracker, base)
-    surgery = Surgery(open_examiner(c, checker), checker, candidate, c.folder / "doubts")
+    surgery = Surgery(open_examiner(c, checker), checker, candidate, c.folder / "doubts", c.s.cargo_test)
     diff = surgery.repair(find(c.s.file), c.s.edition, c.s.write)
     c.run.text(diff, "repair.diff")
     if surgery.pages.is_dir():

@@ -36,7 +36,9 @@ def check(s: Settings, stages: Sequence[str], choices: dict[str, str], tracker: 
     """What a reader of the result must know of its data. Raises ConfigError, before anything is loaded, for options
     that do not go together or are not available here, and DataError for koans and pairs that cannot be used."""
     if "repair" in stages:
-        find(s.file)
+        place = find(s.file)
+        if s.cargo_test and not place.is_dir():
+            raise ConfigError(f"cargo_test: file={s.file} is one file, which has no tests. Name the project's folder")
     elif s.write or (s.file and "doubts" not in stages):
         raise ConfigError(f"file={s.file} is only used by the stages repair and doubts. Add 'stages=[repair]'")
     if "doubts" in stages:

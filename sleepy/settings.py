@@ -57,6 +57,8 @@ class Settings:
         chosen `tasks`, for stages=[doubts].
     write: overwrite the file with its repair. Otherwise the repair is only shown.
     edition: the Rust edition of a single file. A project states its own.
+    cargo_test: for stages=[repair], run your project's own tests, in the sandbox, on each repair that compiles. Only
+        one that passes them counts.
     """
 
     stages: list[str] = field(default_factory=list)
@@ -70,6 +72,7 @@ class Settings:
     file: str = ""
     write: bool = False
     edition: str = choice("2021", "2018", "2024")
+    cargo_test: bool = False
 
     model: Model = MISSING
     tasks: Tasks = MISSING

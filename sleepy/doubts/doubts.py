@@ -60,6 +60,9 @@ def tried(repair: Strategy, task: Task, result: Result) -> str:
     attempts = result.attempts
     good = [a.program for a in attempts if a.stage != "compile"]
     said = f"{_count(len(attempts), 'answer')} tried, {len(good) or 'none'} compile{'' if len(good) > 1 else 's'}"
+    if not task.tests and any(a.stage == "test" for a in attempts):  # a project's own tests were asked
+        good = [a.program for a in attempts if a.stage == "passed"]
+        said += f", {len(good) or 'none'} pass{'' if len(good) > 1 else 'es'} its tests"
     if len(good) < 2:
         return said
     if not isinstance(repair, Search):

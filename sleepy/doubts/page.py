@@ -156,15 +156,14 @@ def _answer(d: Doubts, program: str, places: list[int]) -> str:
 
 
 def _verdict(d: Doubts, attempt: Attempt) -> str:
-    """The compiler's word, and for a koan that of the hidden tests."""
+    """The compiler's word, and that of the tests: a koan's hidden ones, or a project's own."""
     if attempt.stage == "compile":
         said = "; ".join(attempt.signature.split("\n")) or ", ".join(attempt.codes) or "does not compile"
         return f'<span class="bad">✗ {escape(said)}{" (cut for length)" if attempt.cut else ""}</span>'
-    if not d.task.tests:
-        return '<span class="good">✓ compiles</span>'
-    if attempt.stage == "passed":
-        return '<span class="good">✓ compiles, and the hidden tests pass</span>'
-    return '<span class="bad">✗ compiles, but the hidden tests fail</span>'
+    whose = "hidden" if d.task.tests else "project's"
+    if attempt.stage == "test":
+        return f'<span class="bad">✗ compiles, but the {whose} tests fail</span>'
+    return f'<span class="good">✓ compiles{", and the hidden tests pass" if d.task.tests else ""}</span>'
 
 
 def _diff(text: str) -> str:

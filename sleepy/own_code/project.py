@@ -45,14 +45,15 @@ class Change:
         os.replace(partial, self.path)
 
 
-def mend(place: Path, checker: Checker, solve: Solve, edition: str) -> list[Change]:
-    """The repairs of what does not compile in `place`. Those of a project stand on each other.
+def mend(place: Path, checker: Checker, solve: Solve, edition: str, tests: bool = False) -> list[Change]:
+    """The repairs of what does not compile in `place`. Those of a project stand on each other; with `tests` its own
+    tests have a say.
 
     Raises DataError for a file that is no UTF-8, and for a project that cargo cannot check.
     """
     if place.is_dir():
         with copied(checker.sandbox, place) as project:
-            return list(_project(place, project, solve))
+            return list(_project(place, project, solve, tests))
     task = own_file(place, edition)
     if checker.check(task.broken, (), edition).passed:
         say(f"{place.name} compiles: there is nothing to repair")
@@ -66,7 +67,7 @@ def own_file(path: Path, edition: str) -> Task:
     return _task(path.name, _text(path), edition)
 
 
-def _project(place: Path, project: CargoProject, solve: Solve) -> Iterator[Change]:
+def _project(place: Path, project: CargoProject, solve: Solve, tests: bool) -> Iterator[Change]:
     """File after file, until cargo is content or every file that it names was tried."""
     tried: set[str] = set()
     while True:
@@ -78,7 +79,8 @@ def _project(place: Path, project: CargoProject, solve: Solve) -> Iterator[Chang
         say(f"{name}: {_count(errors[name])}")
         copy, broken = project.root / name, _text(place / name)
         copy.write_text(broken, encoding="utf-8")
-        program = solve(_task(name, broken, project.edition(name)), CargoChecker(project, name, errors))
+        judge = CargoChecker(project, name, errors, tests)
+        program = solve(_task(name, broken, project.edition(name)), judge)
         if program:
             copy.write_text(program, encoding="utf-8")
             yield Change(place / name, name, broken, program)

@@ -32,16 +32,17 @@ def find(place: str) -> Path:
 @dataclass(frozen=True)
 class Surgery:
     """What repairs a user's code: a candidate that an examiner asks. A strategy that reads the model's doubts leaves a
-    page about each file in the folder `pages`."""
+    page about each file in the folder `pages`. With `tests` a project's own tests have a say."""
 
     examiner: Examiner
     checker: Checker
     candidate: Candidate
     pages: Path
+    tests: bool = False
 
     def repair(self, place: Path, edition: str, write: bool) -> str:
         """The repairs of what does not compile in `place` as one diff; written in place too when `write` says so."""
-        changes = mend(place, self.checker, self._solve, edition)
+        changes = mend(place, self.checker, self._solve, edition, self.tests)
         for change in changes:
             if write:
                 change.write()
@@ -57,7 +58,9 @@ class Surgery:
         say(f"{task.id}: {tried(self.examiner.repair, task, result)}")
         if cut := not result.passed and cut_answers(scores):
             say(f"{task.id}: {cut}")
-        if not result.passed:
+        if attempt.stage == "test":
+            say(f"{task.id}: what compiles fails the project's tests. Without cargo_test=true it counts")
+        elif not result.passed:
             left = ", ".join(code or "a syntax error" for code in attempt.codes)
             others = (
                 "" if self.examiner.repair.needs_chances else "another strategy (repair=multi_turn or best_of_n) or "

@@ -24,7 +24,7 @@ def ranked(rule: str, tries: Sequence[Try], chances: Sequence[float], broken: st
 
     `rule`: "order" is as they were asked for, "chance" by `chances`, the log-probability of each answer; "edit" by the
     size of the edit, and "vote" by how many answers agree; the likeliest comes first among equals. `careful` puts those
-    last that are suspicious as repairs of `broken`.
+    last that are suspicious as repairs of `broken`. Before all counts whether a user's own tests pass.
     """
     own = normal(broken)
     good = [i for i, t in enumerate(tries) if t.check.compiles and normal(t.program) != own]
@@ -36,7 +36,8 @@ def ranked(rule: str, tries: Sequence[Try], chances: Sequence[float], broken: st
         "vote": lambda i: -votes[normal(tries[i].program)],
     }
 
-    def key(i: int) -> tuple[bool, float, float]:
-        return careful and suspicious(broken, tries[i].program), keys[rule](i), -chances[i]
+    def key(i: int) -> tuple[bool, bool, float, float]:
+        doubtful = careful and suspicious(broken, tries[i].program)
+        return not tries[i].check.passed, doubtful, keys[rule](i), -chances[i]
 
     return sorted(good, key=key)

@@ -26,8 +26,8 @@ from sleepy.rust.tokens import normal
 class Search(Asking):
     """The likeliest answer first, then answers that depart from the broken program where the model nearly did.
 
-    When nothing compiles, the search goes on from the most promising program so far: one with fewer errors than the
-    program that it was made from, with another error, or with its first error further down.
+    When nothing compiles, or fails a user's own tests, the search goes on from the most promising program so far: one
+    with fewer errors than the program that it was made from, with another error, or with its first error further down.
 
     candidates: answers to a question about one program, rustc's suggestions not counted (1 to 64).
     branches: how many of them may depart at the same place (1 to 16).
@@ -63,7 +63,7 @@ class Search(Asking):
         if tries[-1] is last.root and (asked := self._candidates(last)):
             return asked
         over = len(searched) > self.rounds or (self.budget and sum(t.tokens for t in tries) >= self.budget)
-        if over or self._order(tries):
+        if over or tries[self.choose(tries)].check.passed:
             return []
         return [self._root(task, t.program, t.check) for t in _promising(searched)[:1]]
 

@@ -27,7 +27,8 @@ class Try:
 
     @property
     def check(self) -> Check:
-        """Whether the program compiles: `stage` is "compile" or "passed". The verdict of the hidden tests stays hidden.
+        """Whether the program compiles: `stage` is "compile" or "passed". The verdict of hidden tests stays hidden;
+        where a user's own tests are asked, those say "test" for a program that compiles and fails them.
         A strategy that does not look at it lets the model go on while the compiler works."""
         return self.judged()
 

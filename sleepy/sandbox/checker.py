@@ -101,9 +101,13 @@ class Sandbox(ABC):
 
 
 class Judge(Protocol):
-    """What gives a verdict on a program; equal identities give equal verdicts."""
+    """What gives a verdict on a program; equal identities give equal verdicts.
+
+    open_tests: whether who asks a model may see what the tests say: they are the user's own, and no exam's.
+    """
 
     identity: str
+    open_tests: bool
 
     def check(self, program: str, tests: tuple[str, ...], edition: str, lint: str = "") -> Check:
         """The verdict on one program, see Checker.check."""
@@ -116,6 +120,8 @@ class Judge(Protocol):
 
 class Checker:
     """Checks programs in one sandbox, in parallel, each verdict once."""
+
+    open_tests = False
 
     def __init__(self, sandbox: Sandbox, cache: VerdictCache) -> None:
         self.sandbox = sandbox

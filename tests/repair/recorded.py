@@ -13,7 +13,7 @@ from sleepy.errors import EngineError
 from sleepy.evaluate.harness import Examination
 from sleepy.repair.strategy import Strategy
 from sleepy.results import Result
-from sleepy.sandbox.checker import Checker
+from sleepy.sandbox.checker import Judge
 
 
 @dataclass
@@ -53,10 +53,10 @@ def served(*adapters: str) -> Served:
 
 
 def repaired(
-    task: Task, checker: Checker, repair: Strategy, *texts: str | Completion, adapters: Sequence[str] = ()
+    task: Task, judge: Judge, repair: Strategy, *texts: str | Completion, adapters: Sequence[str] = ()
 ) -> tuple[Result, list[Prompt]]:
     """What comes of a task when the model answers with `texts`, and what it was asked."""
     engine = Recorded(list(texts))
-    asks = Examination(engine, repair.serving(list(adapters)), checker)
+    asks = Examination(engine, repair.serving(list(adapters)), judge)
     scores = asks.run(served(*adapters), TaskSet("t", "1", (task,)))
     return scores.results[0], engine.asked

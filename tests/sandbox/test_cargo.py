@@ -120,3 +120,29 @@ def test_nobody_else_can_read_the_copy(project: Path, monkeypatch: pytest.Monkey
     with copied(Bwrap(), project) as copy:
         modes = [(copy.root / name).stat().st_mode & 0o777 for name in ("secret", "given")]
         assert modes == [0o600, 0o644] and copy.root.parent.parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_repair_must_pass_the_project_s_own_tests(project: Path) -> None:
+    own = '#[test]\nfn counts() {\n    assert_eq!(demo::len("abc"), 3);\n}\n'
+    (project / "src/main.rs").unlink()
+    (project / "src/lib.rs").write_text(UTIL.replace("usize", "u8"))
+    (project / "tests").mkdir()
+    (project / "tests/own.rs").write_text(own)
+    with copied(Bwrap(), project) as copy:
+        errors = copy.errors()
+        good, wrong, alien = UTIL, UTIL.replace("s.len()", "s.len() + 1"), UTIL.replace("len(s", "size(s")
+        strict = CargoChecker(copy, "src/lib.rs", errors, tests=True)
+        assert strict.check(good, (), "").passed
+        failed = strict.check(wrong, (), "")
+        assert (failed.stage, failed.detail) == ("test", "cargo test: counts failed")
+        assert "do not compile" in strict.check(alien, (), "").detail
+        assert strict.check("pub fn len(", (), "").stage == "compile"
+        mild = CargoChecker(copy, "src/lib.rs", errors)
+        assert mild.check(wrong, (), "").passed and mild.identity != strict.identity
+
+
+def test_tests_wait_until_no_file_has_an_error(project: Path) -> None:
+    (project / "src/util.rs").write_text(UTIL.replace("s.len()", "s.size()"))
+    with copied(Bwrap(), project) as copy:
+        checker = CargoChecker(copy, "src/util.rs", copy.errors(), tests=True)
+        assert checker.check(UTIL, (), "").passed  # src/main.rs is still broken
