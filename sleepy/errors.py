@@ -37,6 +37,10 @@ class DiskError(SleepyError):
     """A disk that is full, or that may not be written."""
 
 
+class NetworkError(SleepyError):
+    """A server that does not answer, or refuses what it is asked."""
+
+
 class SandboxError(SleepyError):
     """The compiler or the sandbox itself is broken. Never scored as a failed koan."""
 

@@ -130,7 +130,7 @@ def _new_run(asked: Asked, tracker: Tracker, repeats: Repetition | None = None) 
         foretell(context)
         lab = job(context)
         tracked.metrics({f"seconds/{k}": v for k, v in context.watch.seconds.items()})
-        tracked.metrics({"disk/bytes": size_of(folder) + size_of(tracked.folder)})
+        tracked.metrics({"disk/bytes": size_of(folder) + tracked.size})
     if lab:  # not before the run counts as finished: killed in between, the job would be trained again
         lab.forget_checkpoints()
     return tracked

@@ -14,7 +14,6 @@ from sleepy.evaluate.scores_file import read_scores
 from sleepy.evaluate.stats import compare
 from sleepy.results import Result, Scores
 from sleepy.track.log import SCORES
-from sleepy.track.run import local
 from sleepy.track.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -52,23 +51,23 @@ def made_by(tracker: Tracker, run: Stored) -> Made:
     folders: dict[str, Path] = {}
     losses: dict[str, list[float]] = {}
     for name, one in {"": run, **{f"{child.info.run_name}/": child for child in tracker.children(run)}}.items():
-        root = local(one.info.artifact_uri)
+        root = tracker.files(one)
         for path in sorted(root.rglob("mix.jsonl")):
             mixes[f"{name}{path.relative_to(root)}"] = digest_of_file(path)
         for path in find_adapters([root]).values():
             folders[f"{name}{path.relative_to(root.resolve())}"] = path
         if history := tracker.history(one.info.run_id, "train/loss"):
             losses[name] = history
-    scores = scores_of(run)
+    scores = scores_of(tracker, run)
     adapters = {name: digest_in(path) for name, path in folders.items()}
     results = {f"{measured}/{r.task}": r for measured, found in scores.items() for r in found.results}
     answers = {name: digest_of([a.text for a in r.attempts])[:16] for name, r in results.items()}
     return Made(mixes, adapters, losses, answers, {k: verdict(r) for k, r in results.items()}, _test(scores), folders)
 
 
-def scores_of(run: Stored) -> dict[str, Scores]:
+def scores_of(tracker: Tracker, run: Stored) -> dict[str, Scores]:
     """Everything that a run measured, by the name of the measurement."""
-    found = sorted((local(run.info.artifact_uri) / SCORES).glob("*.json"))
+    found = sorted(tracker.files(run, SCORES).glob("*.json"))
     return {path.stem: read_scores(path) for path in found}
 
 

@@ -19,7 +19,7 @@ from sleepy.replay.lines import DIFFERS, SAME, Line, named
 from sleepy.replay.made import Made, made_by, scores_of
 from sleepy.results import Scores
 from sleepy.track.log import CHOICES, CONFIG, RUN_ID, WORDS
-from sleepy.track.run import flat, local
+from sleepy.track.run import flat
 from sleepy.track.tracker import Tracker
 
 # Keys that say where something is, or what is repeated. They are of the command that repeats, not of the record.
@@ -59,7 +59,7 @@ def recorded(place: str, tracker: Tracker) -> Recorded:
             f"{place}: found no such run, expected the id of a run in this store (track.folder), the folder of one, or "
             f"the name of a record in conf/experiment (a .yaml with a {LOCK} beside it)"
         )
-    folder = local(run.info.artifact_uri)
+    folder = tracker.files(run)
     if run.info.status != "FINISHED" or not (folder / CONFIG).is_file():
         kind = "is a sweep, or has lost its artifacts" if run.info.status == "FINISHED" else f"is {run.info.status}"
         raise ConfigError(f"run {number} {kind}: there is nothing to repeat. Give a run that has finished")
@@ -74,7 +74,7 @@ def recorded(place: str, tracker: Tracker) -> Recorded:
         circumstances=circumstances(run.data.tags, run.data.params, texts),
         made=made_by(tracker, run),
         figures=run.data.metrics,
-        scores=scores_of(run),
+        scores=scores_of(tracker, run),
     )
 
 

@@ -14,7 +14,7 @@ from sleepy.evaluate.scores_file import read_scores
 from sleepy.results import Scores
 from sleepy.track.log import SCORES
 from sleepy.track.run import flat
-from sleepy.track.tracker import ERROR, KILLED, SWEEP, Tracker, local
+from sleepy.track.tracker import ERROR, KILLED, SWEEP, Tracker
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as Stored
@@ -86,7 +86,7 @@ def find_jobs(tracker: Tracker, places: Sequence[str]) -> Found:
                 "and the track.folder that they are in"
             )
         for found in _leaves(tracker, run):
-            read = _read(found)
+            read = _read(tracker, found)
             if isinstance(read, Job):
                 jobs[read.run_id] = read
             else:
@@ -97,18 +97,19 @@ def find_jobs(tracker: Tracker, places: Sequence[str]) -> Found:
 
 
 def _leaves(tracker: Tracker, run: Stored) -> list[Stored]:
-    children = [] if (local(run.info.artifact_uri) / SCORES).is_dir() else tracker.children(run)
+    children = [] if tracker.files(run, SCORES).is_dir() else tracker.children(run)
     leaves = [leaf for child in children for leaf in _leaves(tracker, child)]
     return leaves if SWEEP in run.data.tags else leaves or [run]
 
 
-def _read(run: Stored) -> Job | str:
+def _read(tracker: Tracker, run: Stored) -> Job | str:
     """The run, or why there is nothing to show of it."""
-    folder, tags = local(run.info.artifact_uri), run.data.tags
+    tags = run.data.tags
     name = f"{run.info.run_name} ({run.info.run_id})"
     if run.info.status != "FINISHED":
         why = tags.get(ERROR) or tags.get(KILLED) or "it has not ended"
         return f"{name}: {run.info.status.lower()}, {why}"
+    folder = tracker.files(run)
     scores = [_scores(folder / SCORES / f"{part}.json") for part in ("baseline", "eval")]
     if scores[0] is None or (scores[1] is None and (folder / "adapter").is_dir()):
         return f"{name}: it measured nothing of what it made"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sleepy.results_page.make import page_of_sweep
 from sleepy.sweep.jobs import Job
 from sleepy.sweep.words import command
 from sleepy.tables import markdown_table
-from sleepy.track.run import local
 from sleepy.track.sweep_table import JobScores, named, sweep_table
 from sleepy.track.tracker import ERROR, Tracker
 
@@ -42,7 +40,7 @@ def end(tracker: Tracker, key: str, jobs: Sequence[Job], shared: Collection[str]
                 taken.append(other.info.run_id)
             if run is None or run.info.status != "FINISHED":
                 open_ones.append((job, run))
-            elif row := _scores(job, run, taken=run.info.run_id in taken):
+            elif row := _scores(tracker, job, run, taken=run.info.run_id in taken):
                 rows.append(row)
         finished = not open_ones
         parts = [sweep_table(rows, shared)] if rows else []
@@ -76,14 +74,13 @@ def state_of(run: Stored | None) -> tuple[str, str]:
     return {"KILLED": "stopped", "RUNNING": "running"}.get(run.info.status, run.info.status.lower()), ""
 
 
-def _scores(job: Job, run: Stored, taken: bool) -> JobScores | None:
+def _scores(tracker: Tracker, job: Job, run: Stored, taken: bool) -> JobScores | None:
     """None for a job that measured nothing of what it made."""
     from sleepy.evaluate.scores_file import read_scores
     from sleepy.track.log import SCORES
 
-    folder: Path = local(run.info.artifact_uri)
-    found = [folder / SCORES / f"{name}.json" for name in ("baseline", "eval")]
+    found = [tracker.files(run, f"{SCORES}/{name}.json") for name in ("baseline", "eval")]
     read = [read_scores(path) if path.is_file() else None for path in found]
-    if read[0] is None or (read[1] is None and (folder / "adapter").is_dir()):
+    if read[0] is None or (read[1] is None and tracker.files(run, "adapter").is_dir()):
         return None
     return JobScores(job.words, run.info.run_id, read[0], read[1], taken)

@@ -14,7 +14,7 @@ from sleepy.sweep.ending import state_of
 from sleepy.sweep.jobs import Job
 from sleepy.tables import markdown_table
 from sleepy.track.log import SCORES
-from sleepy.track.run import local, params_of
+from sleepy.track.run import params_of
 from sleepy.track.sweep_table import named
 from sleepy.track.times import pairs_trained
 from sleepy.track.tracker import Tracker
@@ -49,7 +49,7 @@ def plan(jobs: Sequence[Job], left: Sequence[Job], shared: Collection[str], trac
         run, cost = attempted.get(digest), expected(job, recent)
         costs.append(cost)
         time, disk = (spoken(cost.seconds), megabytes(cost.size)) if cost else ("unknown", "unknown")
-        rows.append((name, _state(job, run), time, disk, run.info.run_id if run else ""))
+        rows.append((name, _state(tracker, job, run), time, disk, run.info.run_id if run else ""))
     return "\n".join([markdown_table(HEAD, rows), "", *_summary(jobs, left, costs)])
 
 
@@ -74,24 +74,24 @@ def _seconds(run: Stored) -> float:
     return (ended - run.info.start_time) / 1000 if ended else 0.0
 
 
-def _state(job: Job, run: Stored | None) -> str:
+def _state(tracker: Tracker, job: Job, run: Stored | None) -> str:
     """What is done of a job that is to be done."""
     if run is None:
         return "new"
     if run.info.status == "FINISHED":
         return f"again: {job.identity.never or 'sweep.again=true'}"
     word, reason = state_of(run)
-    return " ".join(filter(None, [word, reason and f"({reason})", *_reached(local(run.info.artifact_uri))]))
+    return " ".join(filter(None, [word, reason and f"({reason})", *_reached(tracker, run)]))
 
 
-def _reached(folder: Path) -> list[str]:
+def _reached(tracker: Tracker, run: Stored) -> list[str]:
     """How far a run got, by what it left."""
     left = (
         ("result measured", f"{SCORES}/eval.json"),
         ("trained", "adapter"),
         ("baseline measured", f"{SCORES}/baseline.json"),
     )
-    return next(([f"({what})"] for what, path in left if (folder / path).exists()), [])
+    return next(([f"({what})"] for what, path in left if tracker.files(run, path).exists()), [])
 
 
 def _summary(jobs: Sequence[Job], left: Sequence[Job], costs: Sequence[Cost | None]) -> list[str]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from sleepy.adapters.find import find_adapters
 from sleepy.errors import ConfigError
-from sleepy.track.run import local
 from sleepy.track.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def _of_run(tracker: Tracker, run: Stored, within: str = "") -> dict[Path, Names
         found |= _of_run(tracker, child)
     if not found:
         own = run.info.run_name
-        for name, path in find_adapters([local(run.info.artifact_uri) / within]).items():
+        for name, path in find_adapters([tracker.files(run, within)]).items():
             long = own if path.name == _OWN else f"{own}/{name}"
             found[path] = (own if path.name == _OWN else name, long, f"{long} {run.info.run_id}")
     return found

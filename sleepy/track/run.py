@@ -68,10 +68,9 @@ class Run:
                 client.log_artifact(self.id, str(path), folder)
 
     @property
-    def folder(self) -> Path:
-        """The folder of the artifacts."""
-        with self._store.client() as client:
-            return local(client.get_run(self.id).info.artifact_uri)
+    def size(self) -> int:
+        """Bytes of the artifacts."""
+        return self._store.size(self.id)
 
     def text(self, text: str, name: str) -> None:
         """Write a text as the artifact `name`, folders and ending included."""
@@ -149,10 +148,3 @@ def cut(text: str, limit: int) -> str:
 def as_tags(values: Mapping[str, Any]) -> dict[str, str]:
     """Tags with names and values that MLflow accepts."""
     return {clean(name): cut(str(value), MAX_TAG) for name, value in values.items()}
-
-
-def local(artifacts: str) -> Path:
-    """The folder at an MLflow address of artifacts."""
-    from mlflow.utils.file_utils import local_file_uri_to_path
-
-    return Path(local_file_uri_to_path(artifacts))

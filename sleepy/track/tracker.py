@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sleepy.errors import SleepyError
 from sleepy.track.process import is_alive, this_process
-from sleepy.track.run import MAX_NAME, MAX_TAG, Run, as_tags, cut, local
-from sleepy.track.store import ARTIFACTS, Store, database_uri
+from sleepy.track.run import MAX_NAME, MAX_TAG, Run, as_tags, cut
+from sleepy.track.store import ARTIFACTS, Store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as Stored
@@ -97,7 +97,11 @@ class Tracker:
         gone does not count: its figures cannot be taken."""
         which = f"= '{job}'" if job else "!= ''"
         found = self._search(f"tags.`{JOB}` {which} AND attributes.status = 'FINISHED'")
-        return {run.data.tags[JOB]: run for run in found if local(run.info.artifact_uri).is_dir()}
+        return {run.data.tags[JOB]: run for run in found if self._store.remote or self.files(run).is_dir()}
+
+    def files(self, run: Stored, within: str = "") -> Path:
+        """See Store.files."""
+        return self._store.files(run, within)
 
     def attempted(self) -> dict[str, Stored]:
         """The newest run of each job, whatever became of it, by the job's digest."""
@@ -197,11 +201,15 @@ class Tracker:
             for model in client.search_registered_models(f"name = '{name}'"):
                 if ALIAS in model.aliases:
                     found = client.get_model_version(name, model.aliases[ALIAS])
-                    return Promoted(int(found.version), found.run_id, local(found.source))
+                    run = client.get_run(found.run_id)
+                    within = found.source.removeprefix(run.info.artifact_uri).strip("/")
+                    return Promoted(int(found.version), found.run_id, self.files(run, within))
         return None
 
     def ui_line(self) -> str:
-        """The shell command that opens the MLflow UI on this store, from the current folder."""
+        """The shell command that opens the MLflow UI on this store, from the current folder, or a server's address."""
+        if self._store.remote:
+            return self._store.address
         program, here = Path(sys.executable).with_name("mlflow"), Path.cwd()
         inside = program.relative_to(here) if program.is_relative_to(here) else program
         line = "mlflow ui" if shutil.which("mlflow") == str(program) else f"{shlex.quote(str(inside))} ui"
@@ -209,7 +217,7 @@ class Tracker:
         elsewhere = "MLFLOW_BACKEND_STORE_URI" in os.environ or any((here / ARTIFACTS).glob("*/meta.yaml"))
         if self._store.folder == here and not elsewhere:
             return line
-        return f"{line} --backend-store-uri {shlex.quote(database_uri(self._store.folder))}"
+        return f"{line} --backend-store-uri {shlex.quote(self._store.address)}"
 
     def _create(self, name: str, tags: Mapping[str, Any]) -> str:
         about = as_tags({**this_process(), **tags})
