@@ -42,7 +42,7 @@ class Gate(ABC):
     """
 
     tasks: str = choice("koans_val", "patterns", "exam")
-    koans: int = ranged(35, at_least=0)
+    koans: int = ranged(21, at_least=0)
     max_kl: float | None = ranged(None, above=0)
 
     def panel(self, exam: TaskSet, seed: int) -> TaskSet:

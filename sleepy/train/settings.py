@@ -31,9 +31,9 @@ class Train:
     checkpoint_every: steps between checkpoints, from which a killed run resumes (at least 1).
     """
 
-    steps: int = ranged(20, at_least=1)
+    steps: int = ranged(40, at_least=1)
     epochs: float = ranged(0.0, at_least=0)
-    batch_size: int = ranged(4, at_least=1)
+    batch_size: int = ranged(1, at_least=1)
     grad_accum: int = ranged(1, at_least=1)
     lr: float = ranged(3e-4, above=0)
     warmup: float = ranged(0.1, at_least=0, at_most=1)

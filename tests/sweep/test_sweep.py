@@ -93,11 +93,19 @@ def trained(folder: Path) -> Counter[str]:
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    ("seed", "launcher"),
+    [
+        (1, ["hydra/launcher=basic"]),
+        (2, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]),
+        (3, ["hydra/launcher=ray", "hydra.launcher.cpus=1"]),
+    ],
+    ids=["basic", "joblib", "ray"],
+)
 def test_a_sweep_killed_three_times_at_random_ends_like_an_unbroken_one(
-    tmp_path: Path, tiny_words: list[str], seed: int
+    tmp_path: Path, tiny_words: list[str], seed: int, launcher: list[str]
 ) -> None:
-    words = [*tiny_words, *ONCE, "engine.threads=1", "lora.r=2,4,8", "seed=0,1,2,3"]
+    words = [*launcher, *tiny_words, *ONCE, "engine.threads=1", "lora.r=2,4,8", "seed=0,1,2,3"]
     folders = whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in folders:
         folder.mkdir()
