@@ -28,8 +28,7 @@ from sleepy.settings import register, settings
 STRATEGIES = {
     "single_shot": SingleShot(),
     "best_of_n, n=8": BestOfN(n=8),
-    "search, no suggestions, no rounds": Search(suggestions=False, rounds=0),
-    "search, no rounds": Search(rounds=0),
+    "search by the model alone": Search(rustfix_first=False, suggestions=False),
     "search": Search(),
 }
 
