@@ -76,7 +76,8 @@ def hush() -> None:
 
     theirs.disable_progress_bar()
     warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
-    logging.getLogger("gguf").setLevel(logging.WARNING)
+    for name in ("gguf", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
