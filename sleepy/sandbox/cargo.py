@@ -69,10 +69,11 @@ class CargoProject:
             found = self._found(built, "cargo test --no-run")
             return f"its tests do not compile: {found[0]['message']}"
         ran = self._cargo("test", "--no-fail-fast")
+        if ran.returncode == 0:
+            return ""
         failed = re.findall(r"^test (.+) \.\.\. FAILED$", ran.stdout.decode(errors="replace"), re.MULTILINE)
-        said = f"cargo test: {', '.join(failed[:3])}{' and more' if len(failed) > 3 else ''} failed"
-        if ran.returncode == 0 or failed:
-            return said if failed else ""
+        if failed:
+            return f"cargo test: {', '.join(failed[:3])}{' and more' if len(failed) > 3 else ''} failed"
         return f"cargo test: {ran.stderr.decode(errors='replace').strip()[-500:] or reason(ran.returncode)}"
 
     def edition(self, name: str) -> str:
