@@ -13,7 +13,7 @@ STAGES = "stages=[fetch,prove,baseline,train,evaluate,gate,report]"
 
 
 @pytest.mark.slow
-def test_a_record_is_repeated_until_a_digest_in_its_lock_is_another(
+def test_a_record_is_not_the_same_any_more_when_a_digest_in_its_lock_is_another(
     tmp_path: Path, tiny_model: Path, tiny_words: list[str]
 ) -> None:
     cache = f"cache={tiny_model / 'cache'}"
@@ -23,13 +23,11 @@ def test_a_record_is_repeated_until_a_digest_in_its_lock_is_another(
     done = sleepy(tmp_path, f"record={runs(tmp_path)[0].info.run_id}", "name=mine", f"record.folder={place}")
     assert done.returncode == 0, done.stderr
     lock = place / "mine.lock.json"
-    done = sleepy(tmp_path, f"replay={lock}", "replay.level=mix", cache)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "| mix | same |" in done.stdout and "| config | same |" in done.stdout
     recorded = json.loads(lock.read_text())
     recorded["made"]["adapters"]["adapter"] = 64 * "0"
     lock.write_text(json.dumps(recorded))
     done = sleepy(tmp_path, f"replay={lock}", "replay.level=adapter", cache)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "error: not the same at replay.level=adapter: adapter, to the bit (differs)" in done.stderr
-    assert "| mix | same |" in done.stdout and "| answers | same |" in done.stdout
+    same = ("config", "mix", "answers")
+    assert all(f"| {level} | same |" in done.stdout for level in same)

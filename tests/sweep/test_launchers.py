@@ -21,7 +21,9 @@ QUICK = ["train.steps=2", "train.checkpoint_every=1", "stages=[fetch,prove,basel
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["joblib", pytest.param("ray", marks=pytest.mark.nightly), "submitit_local"])
+@pytest.mark.parametrize(
+    "launcher", ["joblib", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("ray", "submitit_local"))]
+)
 def test_a_launcher_does_the_jobs_that_a_single_run_does_and_goes_on_after_one_that_fails(
     launcher: str, tmp_path: Path, tiny_words: list[str], run: Callable[..., Any]
 ) -> None:
