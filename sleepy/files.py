@@ -190,7 +190,7 @@ def need_space(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DiskError(
-            f"{folder}: {free / 1e9:.1f} GB are free, but {what} needs {needed / 1e9:.1f} GB. "
+            f"{folder}: {free / 1e9:.1f} GB are free, but {needed / 1e9:.1f} GB are needed for {what}. "
             "Free some space, or choose another folder"
         )
 
