@@ -4,9 +4,10 @@ the sandbox's verdict as reward. That it forgets less than fine-tuning is arXiv 
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from sleepy.artifacts import Adapter, Task
@@ -36,7 +37,7 @@ class Grpo(Algorithm):
     a copy of the broken program earns nothing.
 
     group: answers drawn per prompt (at least 2). A forward pass holds train.batch_size answers, and a step
-        train.batch_size * train.grad_accum of them, which must be a multiple of group.
+        train.batch_size * train.grad_accum of them; train.grad_accum is raised until that is a multiple of group.
     max_new_tokens: length of the longest answer in tokens. Pairs whose fix is longer are left out (at least 1).
     temperature: the sampling temperature (above 0).
     beta: weight of the KL divergence from the model as it was before. 0 saves a forward pass (at least 0).
@@ -68,21 +69,19 @@ class Grpo(Algorithm):
                 f"train.epochs must be 0 with algo=grpo, not {train.epochs:g}: it draws algo.group answers to every "
                 "prompt, so epochs do not count its steps. Set train.steps instead"
             )
-        if self._answers(train) % self.group:
-            raise ConfigError(
-                f"train.batch_size * train.grad_accum must be a multiple of algo.group={self.group}, not "
-                f"{self._answers(train)}"
-            )
         super().check_machine(train, device)
 
-    def _answers(self, train: Train) -> int:
-        return train.batch_size * train.grad_accum
+    def in_whole_groups(self, train: Train) -> Train:
+        """`train` with as many forward passes a step as whole groups of answers take."""
+        answers = train.batch_size * train.grad_accum
+        return replace(train, grad_accum=train.grad_accum * self.group // math.gcd(answers, self.group))
 
     def fit(self, training: Training) -> Adapter:
         """See Algorithm.fit. The adapter's losses are TRL's; `rewards.jsonl` beside it has each step's mean reward,
         its parts and tokens. Raises DataError for an example without a task."""
         start = time.perf_counter()
-        settings = training.settings
+        settings = self.in_whole_groups(training.settings)
+        training = replace(training, settings=settings)
         self.check_machine(settings, training.device)
         if training.tools is None:
             raise TrainingError("algo=grpo needs a sandbox to judge answers, and was given none")
@@ -93,7 +92,8 @@ class Grpo(Algorithm):
         with explain_out_of_memory(lower), hushed(), deferred() as interrupted:
             trainer = self.start(training)
             tasks, encoded = self._short(trainer)
-            prompts = schedule(encoded, 1, self._answers(settings) // self.group * settings.steps, training.seed)
+            groups = settings.batch_size * settings.grad_accum // self.group
+            prompts = schedule(encoded, 1, groups * settings.steps, training.seed)
             options = {
                 "num_generations": self.group,
                 "max_completion_length": self.max_new_tokens,

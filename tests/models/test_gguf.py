@@ -125,7 +125,7 @@ def test_two_processes_at_once(model: GgufModel, tmp_path: Path) -> None:
     outcomes = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], outcomes
     assert outcomes[0][0] == outcomes[1][0]
-    assert sum("waiting for process " in errors for _, errors in outcomes) == 1
+    assert sum("waiting for process " in errors for _, errors in outcomes) <= 1  # none where one started late
     assert sum("from wheels" in errors for _, errors in outcomes) == 1  # the other found it done
 
 

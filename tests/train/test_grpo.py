@@ -214,7 +214,7 @@ def test_accumulation_and_checkpointing_change_memory_not_the_result(
         return fit(tiny, tmp_path / name, checker, examples(koan), **more)
 
     plain = run("plain")
-    spared = run("spared", batch_size=2, grad_accum=2, gradient_checkpointing=True)
+    spared = run("spared", batch_size=2, gradient_checkpointing=True)  # grad_accum is raised to 2: groups stay whole
     clipped = run("clipped", max_grad_norm=1e-9)
     assert spared.losses == pytest.approx(plain.losses, rel=1e-4, abs=1e-6)
     one, other = tensors(plain), tensors(spared)
@@ -232,11 +232,17 @@ def test_weights_that_explode_are_an_error(tiny: BaseModel, tmp_path: Path, chec
         fit(tiny, tmp_path, checker, examples(koan), steps=3, lr=1e30, warmup=0.0)
 
 
+@pytest.mark.parametrize(
+    ("batch", "accum", "group", "raised"), [(1, 1, 4, 4), (4, 1, 4, 1), (3, 2, 4, 4), (8, 1, 4, 1), (6, 1, 4, 2)]
+)
+def test_a_step_holds_whole_groups(batch: int, accum: int, group: int, raised: int) -> None:
+    train = Grpo(group=group).in_whole_groups(Train(batch_size=batch, grad_accum=accum))
+    assert train.grad_accum == raised and batch * raised % group == 0
+
+
 def test_what_cannot_be_done_is_refused(
     tiny: BaseModel, tmp_path: Path, checker: Checker, koan: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ConfigError, match=r"must be a multiple of algo\.group=4, not 6"):
-        Grpo().check_machine(Train(batch_size=3, grad_accum=2), "cpu")
     with pytest.raises(ConfigError, match=r"train\.epochs must be 0 .*not 2.*Set train\.steps"):
         Grpo().check_machine(Train(epochs=2), "cpu")
     with pytest.raises(ConfigError, match="flash-attn"):
